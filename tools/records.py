@@ -1,0 +1,248 @@
+"""Compute the field records anew, where the data is present (`INTEREST_BOOK_DATA`).
+
+    python tools/records.py [--jobs N] [--only PREFIX] [--list] [--check]
+
+Every record is one file in `nbs/records/`, written whole or not at all. `--check` computes into a temporary folder and compares with the
+committed records instead of replacing them. Settings are chosen on validation rows, split by split; test rows are measured once.
+"""
+import argparse, json, os, sys, tempfile, time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("INTEREST_BOOK_RECORDS", str(ROOT / "nbs" / "records"))
+SEEDS = 10
+
+import numpy as np
+import torch
+from scipy.stats import binom
+
+from interest_book.baselines import EASE, ItemKNN, JointEASE, Popularity, TwinLookup, UserKNN, ml1m_record, ml100k_record
+from interest_book.cli import families, tune_and_run
+from interest_book.core import write_record
+from interest_book.datasets import data_record, load, published_parts, sheet
+from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, sign_flip_test
+from interest_book.interactions import DomainPair
+from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
+from interest_book.metrics import ranks, sampled_ranking_record
+from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
+
+def checksums(name): return {f.path: f.sha256 for f in sheet(name).files}
+
+# --- pairs with shared users: ten random splits, cold and warm, rankings and ratings -----------------------------------
+
+PAIRS = {"douban_book_music": ("douban_book_music", False), "douban_music_book": ("douban_book_music", True),
+         "amazon_books_movies": ("amazon_books_movies", False), "amazon_movies_books": ("amazon_books_movies", True)}
+LIKED = 3      # rankings: ratings from 3 up count as interactions, then every user and item keeps at least CORE of them
+CORE = 5
+
+def random_splits(pair_name, setting, task):
+    "Ten seeds; 20 % of the shared users are cold, or 10 % of every user's rows are held out; as many rows or half as many users for validation."
+    name, swapped = PAIRS[pair_name]
+    pair = load(name)
+    if swapped: pair = pair.swap()
+    if task == "ranking": pair = DomainPair(*(side.binarize(LIKED).k_core(CORE, CORE) for side in (pair.source, pair.target)))
+    pair, twins = without_twins(pair)
+    make = (lambda s: cold_start_split(pair, test=0.2, valid=0.1, seed=s)) if setting == "cold" else (lambda s: ratio_split(pair, test=0.1, valid=0.1, seed=s))
+    return name, [make(s) for s in range(SEEDS)], twins
+
+def without_twins(pair):
+    "The pair without those source items that are a target item under another id, and how many there were: nobody's answer may stand in the source."
+    twins = find_twins(pair.source, pair.target)
+    keep = ~np.isin(pair.source.item_codes, pair.source.item_index(list(twins.source_item.unique()))) if len(twins) else slice(None)
+    return DomainPair(pair.source.rows(keep), pair.target), int(twins.source_item.nunique())
+
+def random_record(pair_name, setting, task):
+    name, splits, twins = random_splits(pair_name, setting, task)
+    metrics = ("rmse", "mae") if task == "rating" else ("ndcg@10", "recall@10", "hit@10")
+    results, chosen = tune_and_run(families(task, setting), splits, metrics, metrics[0])
+    by = {}
+    for r in results: by.setdefault(r.model, []).append(r)
+    baselines = {("ranking", "cold"): ["popularity"], ("ranking", "warm"): ["EASE", "popularity"], ("rating", "cold"): ["plain bridge", "item mean"], ("rating", "warm"): ["bias model", "item mean"]}[task, setting]
+    comparisons = [compare(by[m], by[b], metric) for b in baselines for metric in metrics for m in by if m != b]
+    settings = {"setting": setting, "task": task, "seeds": SEEDS, "chosen": {str(k): v for k, v in chosen.to_dict(orient="index").items()}, "tuned on": f"validation rows, {metrics[0]}", "source items removed as twins": twins}
+    if task == "ranking": settings |= {"rating from": LIKED, "core": CORE}
+    record_name = f"field_{pair_name}_{setting}_{task}"
+    return field_record(record_name, results, comparisons, checksums(name), f"python tools/records.py --only {record_name}", settings)
+
+# --- published splits of sport and cloth: as published, leaked edges removed, clean rows ---------------------------------
+
+NEGATIVES = 999
+
+def row_ranks(model, split, batch=512):
+    "Full rank of every test row among the items its user has no other row on, the number of those candidates, and the row's user."
+    users = np.unique(split.test.user_codes)
+    relevant, seen = split.test.matrix("binary"), split.train.target.matrix("binary")
+    out = []
+    for start in range(0, len(users), batch):
+        u = users[start:start + batch]
+        rel, hide = relevant[u], seen[u]
+        hide = (hide - hide.multiply(rel)).tocsr(); hide.eliminate_zeros()
+        r = ranks(model.score(list(split.test.users[u])), rel, hide).numpy()
+        n = np.diff(rel.indptr)
+        row = np.repeat(np.arange(len(u)), n)
+        order = np.lexsort((r, row))
+        ahead = np.empty(len(r), int); ahead[order] = np.arange(len(r)) - np.repeat(np.cumsum(n) - n, n)      # the user's other test items ranked higher
+        free = split.test.n_items - np.diff(hide.indptr)[row] - n[row] + 1
+        out.append(np.stack([u[row], r - ahead, free]))
+    return np.concatenate(out, axis=1)
+
+def row_metrics(rank, n):
+    "Full-ranking metrics of one held-out item each, and their exact expectation when it meets 999 uniform negatives instead."
+    p, j = (rank - 1) / np.maximum(n - 1, 1), np.arange(10)
+    chance = binom.pmf(j[:, None], NEGATIVES, p)
+    with np.errstate(invalid="ignore", divide="ignore"): mrr = np.where(p > 0, (1 - (1 - p)**(NEGATIVES + 1)) / ((NEGATIVES + 1) * p), 1.0)
+    return {"hit@10": (rank <= 10) * 1.0, "ndcg@10": (rank <= 10) / np.log2(rank + 1), "mrr": 1 / rank,
+            "sampled hit@10": chance.sum(0), "sampled ndcg@10": (chance / np.log2(j + 2)[:, None]).sum(0), "sampled mrr": mrr}
+
+def holdout(split, seed=0):
+    "A published split without validation rows: one training row of every user with at least three is set apart for choosing."
+    from interest_book.core import rng
+    t = split.train.target
+    order = rng("records/holdout", seed).permutation(len(t))
+    first = np.zeros(len(t), bool); first[order[np.unique(t.user_codes[order], return_index=True)[1]]] = True
+    first &= np.bincount(t.user_codes, minlength=t.n_users)[t.user_codes] >= 3
+    return published_split(DomainPair(split.train.source, t.rows(~first)), None, t.rows(first), "holdout")
+
+def published_families(setting):
+    grid = lambda make, **kw: {f"{k}={v}": (lambda v=v: make(**{k: v})) for k, vs in kw.items() for v in vs}
+    joint = lambda *l2: grid(lambda l2: JointEASE(l2=l2, source_weight=0.5, rows="shared"), l2=l2)
+    out = {"popularity": {"": Popularity}, "copy the twin": {"": lambda: TwinLookup(0.6, 2)}}
+    if setting == "warm": return out | {"item kNN": {"": lambda: ItemKNN(100)}, "EASE": grid(EASE, l2=(100., 400.)), "joint EASE": joint(100., 400.),
+                                        "fused EMCDR": grid(lambda factors: FusedEMCDR(factors=factors), factors=(64, 128))}
+    return out | {"user kNN, source": grid(lambda neighbours: UserKNN("source", neighbours), neighbours=(100, 400)), "joint EASE": joint(400., 1600.),
+                  "SVD + ridge bridge": field_models()["EMCDR, counts as they are"], "EMCDR": field_models()["EMCDR"]}
+
+def published_record(data, target):
+    setting = "warm" if data.startswith("disencdr") else "cold"
+    split = published_split(*published_parts(data, target), name=f"{data} to {target}")
+    twins = find_twins(split.train.source, split.train.target, jaccard=0.6, support=2)
+    leaked = leaked_rows(split, twins)
+    removed = drop_leaked_edges(split, twins)
+    tuning = clean_test(holdout(split), twins) if not len(split.valid) else clean_test(split, twins).validation
+    rows, per_row = [], {}
+    for name, candidates in published_families(setting).items():
+        label, start = next(iter(candidates)), time.process_time()
+        if len(candidates) > 1:
+            found = {}
+            for c, make in candidates.items():
+                u, r, n = row_ranks(make().fit(tuning.train), tuning)
+                found[c] = row_metrics(r, n)["ndcg@10"].mean()
+            label = max(found, key=found.get)
+        for variant, s in (("published", split), ("edges removed", removed)):
+            users, r, n = row_ranks(candidates[label]().fit(s.train), s)
+            per_row[name, variant] = (users, row_metrics(r, n))
+        order = np.lexsort((split.test.item_codes, split.test.user_codes))      # row-major, as `ranks` gives them
+        clean = ~leaked[order]
+        users, m = per_row[name, "published"]
+        per_row[name, "clean rows"] = (users[clean], {k: v[clean] for k, v in m.items()})
+        for variant in ("published", "edges removed", "clean rows"):
+            users, m = per_row[name, variant]
+            rows.append({"model": name, "variant": variant, "seed": None, "fingerprint": (removed if variant == "edges removed" else split).fingerprint + ("" if variant != "clean rows" else "-clean"),
+                         "split": split.name, "params": {"setting": label}, "metrics": {k: float(v.mean()) for k, v in m.items()}, "n_users": int(len(np.unique(users))),
+                         "n_rows": int(len(users)), "cpu_s": round(time.process_time() - start, 1)})
+    comparisons = []
+    for variant in ("published", "edges removed", "clean rows"):
+        for baseline in ("popularity", "EASE" if setting == "warm" else "SVD + ridge bridge"):
+            for name in published_families(setting):
+                if name == baseline: continue
+                for metric in ("hit@10", "ndcg@10", "sampled hit@10", "sampled ndcg@10"):
+                    (users, a), (_, b) = per_row[name, variant], per_row[baseline, variant]
+                    _, at = np.unique(users, return_inverse=True)
+                    gap, count = np.bincount(at, a[metric] - b[metric]), np.bincount(at)
+                    low, high = bootstrap_interval(gap / count, count)
+                    comparisons.append({"model": name, "baseline": baseline, "variant": variant, "metric": metric, "difference": float(gap.sum() / count.sum()),
+                                        "low": low, "high": high, "p_value": sign_flip_test(gap), "n_users": int(len(count)), "n_splits": 1, "level": 0.95})
+    record_name = f"published_{data}_{target}"
+    settings = {"setting": setting, "task": "ranking", "negatives": NEGATIVES, "twins": "jaccard 0.6, support 2, from training rows", "leaked test rows": int(leaked.sum()), "test rows": int(len(leaked)),
+                "why one split": "the split is published and fixed, and every method here is deterministic; uncertainty is over users", "unit": "mean over held-out rows; intervals resample users",
+                "tuned on": "clean validation rows, ndcg@10" if len(split.valid) else "one training row of each user, clean, ndcg@10"}
+    return field_record(record_name, [], [], checksums(data), f"python tools/records.py --only {record_name}", settings) | {"results": rows, "comparisons": comparisons}
+
+# --- everything ------------------------------------------------------------------------------------------------------------
+
+def douban_people(name):
+    "Chapter 06: how far two baselines are apart, and how many people it takes to see it."
+    pair = DomainPair(*(side.binarize(LIKED).k_core(CORE, CORE) for side in (lambda p: (p.source, p.target))(load("douban_book_music"))))
+    models = {"popularity": Popularity, "neighbours by books": lambda: UserKNN("source", 100)}
+    return noise_record(name, pair, models, SEEDS, checksums("douban_book_music"), f"python tools/records.py --only {name}", {"rating from": LIKED, "core": CORE})
+
+def books_to_music(name): return ratings_record(load("douban_book_music"), name, data=checksums("douban_book_music"), command=f"python tools/records.py --only {name}")
+def music_to_books(name): return ratings_record(load("douban_book_music").swap(), name, data=checksums("douban_book_music"), command=f"python tools/records.py --only {name}")
+
+CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "04_twin_pairs": (field_pairs,), "05_sampled": (sampled_ranking_record,),
+            "06_douban_people": (douban_people, "06_douban_people"), "08_ml100k": (ml100k_record,), "08_ml1m_strong": (ml1m_record, "strong"), "08_ml1m_weak": (ml1m_record, "weak"),
+            "10_douban_cold_ratings_books_to_music": (books_to_music, "10_douban_cold_ratings_books_to_music"),
+            "10_douban_cold_ratings_music_to_books": (music_to_books, "10_douban_cold_ratings_music_to_books")}
+
+EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm"))},
+               **{f"published_{d}_{t}": (published_record, d, t) for d in ("cdrib_sport_cloth", "disencdr_sport_cloth") for t in ("sport", "cloth")},
+               **CHAPTERS}
+
+def compute(name):
+    torch.set_num_threads(1)
+    start = time.time()
+    function, *args = EXPERIMENTS[name]
+    write_record(name, function(*args))
+    return time.time() - start
+
+def differences(a, b, path=""):
+    "Where two records differ by more than a rounding; times and versions are left out."
+    if isinstance(a, dict) and isinstance(b, dict):
+        for k in a.keys() | b.keys():
+            if k in ("versions", "cpu_s", "seconds"): continue
+            if k not in a or k not in b: yield f"{path}/{k}: only in one"
+            else: yield from differences(a[k], b[k], f"{path}/{k}")
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for i, (x, y) in enumerate(zip(a, b)): yield from differences(x, y, f"{path}/{i}")
+    elif isinstance(a, float) and isinstance(b, float):
+        if abs(a - b) > 1e-6 + 1e-3 * abs(b): yield f"{path}: {a:.6g} and {b:.6g}"
+    elif a != b: yield f"{path}: {a!r} and {b!r}"
+
+def picture():
+    "The figure of the README, from the records alone."
+    import matplotlib; matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+    folder = Path(os.environ["INTEREST_BOOK_RECORDS"])
+    shown = [("amazon_movies_books", "Amazon\nmovies → books"), ("amazon_books_movies", "Amazon\nbooks → movies"), ("douban_music_book", "Douban\nmusic → books"), ("douban_book_music", "Douban\nbooks → music")]
+    marks = {"EMCDR": ("#0072B2", "o"), "user kNN, source": ("#E69F00", "s"), "joint EASE": ("#D55E00", "^")}
+    fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    for row, (pair, _) in enumerate(shown):
+        found = {c["model"]: c for c in json.loads((folder / f"field_{pair}_cold_ranking.json").read_text())["comparisons"] if c["metric"] == "ndcg@10" and c["baseline"] == "popularity"}
+        for i, (model, (color, marker)) in enumerate(marks.items()):
+            c, y = found[model], row + 0.22 * (1 - i)
+            ax.errorbar(c["difference"], y, xerr=[[c["difference"] - c["low"]], [c["high"] - c["difference"]]], fmt=marker, color=color, capsize=3, label=model if row == 0 else None)
+    ax.axvline(0, color="black", linewidth=1)
+    ax.text(0, len(shown) - 0.42, "popularity", ha="center", va="bottom", fontsize=9)
+    ax.set_yticks(range(len(shown)), [label for _, label in shown]); ax.set_ylim(-0.5, len(shown) - 0.4)
+    ax.set_xlabel("gain in NDCG@10 over popularity, people new to the target domain"); ax.spines[["top", "right"]].set_visible(False); ax.grid(axis="x", alpha=0.3)
+    ax.legend(frameon=False, loc="lower right")
+    fig.savefig(ROOT / "docs" / "_static" / "cold_start.png", dpi=160, metadata={"Software": None})
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--jobs", type=int, default=2); ap.add_argument("--only", default=""); ap.add_argument("--list", action="store_true"); ap.add_argument("--check", action="store_true"); ap.add_argument("--picture", action="store_true", help="only draw the figure of the README from the records")
+    args = ap.parse_args()
+    if args.picture: return picture()
+    names = [n for n in EXPERIMENTS if n.startswith(args.only)]
+    if args.list or not names: sys.exit("\n".join(EXPERIMENTS) if args.list else f"no experiment begins with {args.only!r}; there are:\n" + "\n".join(EXPERIMENTS))
+    committed = Path(os.environ["INTEREST_BOOK_RECORDS"])
+    if args.check: os.environ["INTEREST_BOOK_RECORDS"] = tempfile.mkdtemp()
+    bad = 0
+    with ProcessPoolExecutor(args.jobs) as pool:
+        waiting = {pool.submit(compute, n): n for n in names}
+        for i, done in enumerate(as_completed(waiting), 1):
+            name = waiting[done]
+            try: print(f"[{i}/{len(names)}] {name}: {done.result():.0f} s", flush=True)
+            except Exception as e:
+                bad += 1; print(f"[{i}/{len(names)}] {name}: {type(e).__name__}: {e}", flush=True); continue
+            if args.check:
+                new, old = (json.loads((Path(p) / f"{name}.json").read_text()) for p in (os.environ["INTEREST_BOOK_RECORDS"], committed))
+                found = list(differences(old, new)); bad += bool(found)
+                print("    equal to the committed record" if not found else "\n".join(f"    {d}" for d in found[:10]))
+    if not args.check and not bad and all((committed / f"field_{p}_cold_ranking.json").is_file() for p in PAIRS): picture()
+    sys.exit(bool(bad))
+
+if __name__ == "__main__": main()
