@@ -1,0 +1,134 @@
+"""The command as a user meets it: files in, table and report out, errors in words."""
+import json, subprocess, sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from interest_book.cli import MODELS, compare_pair, doctor, example_pair, families, main, read_pair, recommend_lists, show_table
+from interest_book.core import DataError, six_users
+from interest_book.interactions import DomainPair, NoSharedUsersError, UnknownUserError
+from interest_book.worlds import make_world
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    "Two files of an explicit world with ratings, with odd column names on one side."
+    folder = tmp_path_factory.mktemp("files")
+    pair = make_world(n_users=260, n_source_items=60, n_target_items=60, feedback="explicit", interactions_per_user=15, seed=3).pair
+    pair.source.frame[["user_id", "item_id", "rating"]].to_csv(folder / "films.csv", index=False)
+    pair.target.frame[["user_id", "item_id", "rating"]].rename(columns={"user_id": "reader", "item_id": "isbn", "rating": "stars"}).to_csv(folder / "books.tsv", sep="\t", index=False)
+    return folder
+
+
+def arguments(files): return ["--source", str(files / "films.csv"), "--target", str(files / "books.tsv"), "--target-columns", "user=reader,item=isbn,rating=stars"]
+
+
+def test_compare_on_two_files_writes_table_and_report(files, tmp_path, capsys):
+    assert main(["compare", *arguments(files), "--seeds", "2", "--setting", "cold", "--out", str(tmp_path / "r.html")]) == 0
+    out = capsys.readouterr().out
+    for word in ("ranking, cold users", "rating, cold users", "popularity", "EMCDR", "joint EASE", "bias bridge", "against"): assert word in out
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("<svg") == 2 and "<script" not in page and "src=" not in page and "films to books" in page
+    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_json_is_json_and_agrees_with_the_table(files, tmp_path, capsys):
+    assert main(["compare", *arguments(files), "--seeds", "1", "--setting", "cold", "--task", "rating", "--json", "--out", str(tmp_path / "r.html")]) == 0
+    study, = json.loads(capsys.readouterr().out)
+    assert study["setting"] == "cold" and study["baseline"] == "item mean" and len(study["fingerprints"]) == 1
+    direct = compare_pair(read_pair(files / "films.csv", files / "books.tsv", target_columns="user=reader,item=isbn,rating=stars"), "cold", "rating", seeds=1)
+    assert study["table"]["rmse"]["bias bridge"]["mean"] == pytest.approx(direct.table["rmse"].loc["bias bridge", "mean"])
+
+
+def test_transfer_wins_in_the_embedded_world_and_not_without_a_relation():
+    lead = lambda pair: compare_pair(pair, "cold", seeds=2).table["ndcg@10"].loc["EMCDR"]
+    assert lead(example_pair())["low"] > 0.05
+    assert lead(make_world(n_users=400, n_source_items=80, n_target_items=80, relation="none", seed=1).pair)["high"] < 0.05
+
+
+def test_leaking_data_is_said_in_front_of_the_table():
+    import numpy as np
+    pair = make_world(n_users=300, n_source_items=60, n_target_items=60, seed=0).pair
+    from interest_book.interactions import Interactions
+    t = pair.target       # every third book is also sold as a film
+    copied = t.frame[t.item_codes % 3 == 0].assign(item_id=lambda f: "copy of " + f.item_id)
+    films = Interactions.from_frame(pd.concat([pair.source.frame, copied])[["user_id", "item_id"]], rating=None, timestamp=None, name="films")
+    study = compare_pair(DomainPair(films, t), "cold", seeds=1)
+    assert "leaks" in study.verdict() and study.table["ndcg@10"]["mean"].idxmax() in ("copy the twin", "joint EASE", "EMCDR", "user kNN, source")
+
+
+@pytest.mark.parametrize("extra, status, words", [
+    (["--source", "nowhere.csv", "--target", "nothing.csv"], 2, "nowhere.csv"),
+    (["--source", "only-one.csv"], 2, "neither"),
+    (["--seeds", "0"], 2, "at least 1"),
+])
+def test_bad_input_is_one_message_and_status_2(extra, status, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *extra]) == status
+    said = capsys.readouterr()
+    assert words in said.err and "Traceback" not in said.err and said.out == "" and list(tmp_path.iterdir()) == []
+
+
+def test_too_few_shared_users_are_refused(tmp_path):
+    for name, frame in zip(("f", "b"), six_users()): frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    pair = read_pair(tmp_path / "f.csv", tmp_path / "b.csv")
+    with pytest.raises(NoSharedUsersError, match="at least 20"): compare_pair(pair, "cold")
+
+
+@pytest.mark.parametrize("text", ["reader", "user=", "reader=user", "user=a,rate=b"])
+def test_columns_in_another_form_are_refused(text, files):
+    with pytest.raises(DataError, match="user=NAME"): read_pair(files / "films.csv", files / "books.tsv", target_columns=text)
+
+
+@pytest.mark.parametrize("method", sorted(MODELS))
+def test_recommend_gives_ids_and_nothing_seen(method):
+    pair = example_pair(1)
+    users = [pair.shared_users[0], pair.shared_users[5]]
+    lists = recommend_lists(pair, users, method, k=5)
+    assert lists.groupby("user_id").size().to_dict() == dict.fromkeys(users, 5)
+    seen = set(map(tuple, pair.target.frame[["user_id", "item_id"]].to_numpy()))
+    assert not seen & set(map(tuple, lists[["user_id", "item_id"]].to_numpy())) and set(lists.item_id) <= set(pair.target.items)
+
+
+def test_recommend_serves_the_cold_by_default_and_names_strangers(capsys):
+    pair = example_pair(1)
+    assert set(recommend_lists(pair, []).user_id) == set(pair.users[~pair.target.active_users])
+    with pytest.raises(UnknownUserError, match="nobody"): recommend_lists(pair, ["nobody"])
+    with pytest.raises(DataError, match="popularity"): recommend_lists(pair, [], method="magic")
+    assert main(["recommend", "--user", str(pair.users[0]), "--json"]) in (0, 2)
+
+
+def test_grids_are_of_like_size():
+    for task in ("ranking", "rating"):
+        for setting in ("cold", "warm"):
+            assert max(len(c) for c in families(task, setting).values()) <= 6
+    with pytest.raises(DataError, match="warm"): families("ranking", "lukewarm")
+
+
+def test_doctor_names_what_is_missing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("INTEREST_BOOK_DATA", str(tmp_path))
+    state = doctor()
+    assert state["data"]["ml-100k"] == "not here" and state["packages"]["torch"][0].isdigit()
+    assert main(["doctor", "--json"]) == 0 and json.loads(capsys.readouterr().out)["data"] == state["data"]
+
+
+def test_help_teaches(capsys):
+    for verb in ([], ["compare"], ["recommend"], ["doctor"]):
+        with pytest.raises(SystemExit) as stop: main([*verb, "--help"])
+        assert stop.value.code == 0
+    assert "embedded world" in capsys.readouterr().out
+
+
+def test_an_interrupted_report_leaves_no_half_file(files, tmp_path, monkeypatch):
+    import interest_book.cli as cli
+    monkeypatch.setattr(cli, "report_html", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt): main(["compare", *arguments(files), "--seeds", "1", "--setting", "cold", "--task", "rating", "--out", str(tmp_path / "r.html")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_installed_as_a_command():
+    exe = Path(sys.executable).parent / "interest-book"
+    if not exe.exists(): pytest.skip("the package is not installed in this environment")
+    done = subprocess.run([exe, "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("interest-book ")
