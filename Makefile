@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env book run site test lab records export clean-outputs bench exercises quarto wheel clean
+.PHONY: help env book run site test lab records export update bench exercises quarto wheel clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## ?/\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,7 +34,7 @@ site: $(STAMP)   ## build the site into _build/html, warnings are errors
 
 test: $(STAMP)   ## export in step, notebooks clean, then every test
 	@$(BIN)/python tools/check_export.py
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lab: $(STAMP)    ## JupyterLab in the environment
 	@cd nbs && ../$(BIN)/python -m jupyter lab

@@ -28,6 +28,7 @@ html_theme_options = {'show_toc_level': 2, 'navbar_persistent': [], 'use_downloa
 html_context = {'default_mode': 'auto'}
 html_static_path = ['_static']
 html_css_files = ['book.css']
+html_favicon = '_static/favicon.svg'
 html_last_updated_fmt = None
 
 nb_execution_mode = 'off'

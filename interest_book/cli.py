@@ -72,22 +72,22 @@ def families(
         raise DataError(f'task is "ranking" or "rating" and setting "cold" or "warm", got {task!r} and {setting!r}')
     return _rating_families(setting) if task == "rating" else _ranking_families(setting)
 
-# %% ../nbs/28_cli.ipynb #de421753
+# %% ../nbs/28_cli.ipynb #bdd666f6
 def _ranking_families(setting):
     out = {"popularity": {"": Popularity}, "copy the twin": {"": TwinLookup}}
-    rows, near = ("shared", "source") if setting == "cold" else ("all", "both")
-    if setting == "warm": out |= {"item kNN": _grid(ItemKNN, neighbours=(10, 20, 50, 100, 200, 400)), "EASE": _grid(EASE, l2=(10., 30., 100., 300., 1000., 3000.))}
+    rows, near, penalties = ("shared", "source", (300., 1000., 3000., 10000.)) if setting == "cold" else ("all", "both", (10., 30., 100., 300.))
+    if setting == "warm": out |= {"item kNN": _grid(ItemKNN, neighbours=(3, 5, 10, 20, 50, 100)), "EASE": _grid(EASE, l2=(10., 30., 100., 300., 1000., 3000.))}
     return out | {
         f"user kNN, {near}": _grid(lambda neighbours: UserKNN(near, neighbours), neighbours=(10, 25, 50, 100, 200, 400)),
-        "joint EASE": _grid(lambda l2, source_weight: JointEASE(l2, source_weight, rows), l2=(100., 300., 1000.), source_weight=(0.3, 1.0)),
+        "joint EASE": _grid(lambda l2, source_weight: JointEASE(l2, source_weight, rows), l2=penalties, source_weight=(0.3, 1.0) if setting == "cold" else (0.1, 0.3)),
         "EMCDR": _grid(lambda factors, popularity: EMCDR(factors=factors, popularity=popularity), factors=(16, 32, 64), popularity=(0.5, 1.0))} | (
         {"fused EMCDR": _grid(lambda factors, prior_rows: FusedEMCDR(factors=factors, prior_rows=prior_rows), factors=(32, 64, 128), prior_rows=(2., 10.))} if setting == "warm" else {})
 
-# %% ../nbs/28_cli.ipynb #d8bfa1ad
+# %% ../nbs/28_cli.ipynb #42ea2f26
 def _rating_families(setting):
-    return {"mean of all": {"": lambda: RatingMean(by="all")}, "item mean": _grid(RatingMean, damping=(2., 5., 10., 20.)),
-            **({"bias model": _grid(BiasModel, user_damping=(5., 15.), item_damping=(5., 15.))} if setting == "warm" else {}),
-            "plain bridge": _grid(PlainBridge, damping=(2., 5., 10., 20.)), "bias bridge": {"": BiasBridge}, "EMCDR": _grid(EMCDR, factors=(4, 8, 16, 32))}
+    return {"mean of all": {"": lambda: RatingMean(by="all")}, "item mean": _grid(RatingMean, damping=(0.5, 1., 2., 5., 10., 20.)),
+            **({"bias model": _grid(BiasModel, user_damping=(2., 5., 15.), item_damping=(2., 10.))} if setting == "warm" else {}),
+            "plain bridge": _grid(PlainBridge, damping=(0.25, 0.5, 1., 2., 5., 10.)), "bias bridge": {"": BiasBridge}, "EMCDR": _grid(EMCDR, factors=(4, 8, 16, 32))}
 
 # %% ../nbs/28_cli.ipynb #48418d3f
 def tune_and_run(

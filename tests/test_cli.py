@@ -102,7 +102,7 @@ def test_recommend_serves_the_cold_by_default_and_names_strangers(capsys):
 def test_grids_are_of_like_size():
     for task in ("ranking", "rating"):
         for setting in ("cold", "warm"):
-            assert max(len(c) for c in families(task, setting).values()) <= 6
+            assert max(len(c) for c in families(task, setting).values()) <= 8
     with pytest.raises(DataError, match="warm"): families("ranking", "lukewarm")
 
 

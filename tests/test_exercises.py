@@ -45,6 +45,11 @@ def run_to(path, exercise, answer):
 def ids(path): return [tool.grade_id(c) for c in nbformat.read(path, 4).cells if tool.is_solution(c)]
 
 
+def test_exercise_ids_are_unique_in_the_book():
+    every = [i for p in SOURCES for i in ids(p)]
+    assert len(every) == len(set(every))
+
+
 def test_three_chapters_have_exercises(): assert {p.stem for p in SOURCES} == {"04_splits", "05_metrics", "10_linear_mapping"}
 
 

@@ -1,19 +1,20 @@
 """Fail if the library is not what the notebooks export, or if a notebook is not clean. Changes nothing."""
-import ast, json, sys, tempfile
+import ast, json, shutil, sys, tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 def exported(folder):
-    "Export every notebook into a fresh copy of the package in `folder`."
+    "What the notebooks export now: a copy of nbs/ is exported beside itself, so that paths and relative imports come out as in the repository."
     from nbdev.export import nb_export
-    for nb in sorted((ROOT / "nbs").glob("*.ipynb")): nb_export(nb, lib_path=folder)
+    (folder / "interest_book").mkdir()
+    shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "records", "img"))
+    for nb in sorted((folder / "nbs").glob("*.ipynb")): nb_export(nb, lib_path=folder / "interest_book")
+    return {p.name: p.read_text(encoding="utf-8") for p in (folder / "interest_book").glob("*.py")}
 
 def main():
     problems = []
-    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".export-") as tmp:   # beside the package: export writes relative paths
-        exported(Path(tmp))
-        fresh = {p.name: p.read_text(encoding="utf-8") for p in Path(tmp).glob("*.py")}
+    with tempfile.TemporaryDirectory() as tmp: fresh = exported(Path(tmp))
     have = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "interest_book").glob("*.py") if not p.name.startswith("_")}
     for name in sorted(fresh.keys() | have.keys()):
         if name.startswith("_"): continue

@@ -76,9 +76,10 @@ def grade(path, timeout=120):
     from nbclient import NotebookClient
     student = read(path)
     ids = {grade_id(c) for c in student.cells if is_solution(c)}
-    match = [p for p in sorted(SOURCES.glob("*.ipynb")) if ids & {grade_id(c) for c in read(p).cells if is_solution(c)}]
-    if not match: sys.exit(f"{path} holds no exercise of this book (no solution cell that a source in {SOURCES.relative_to(ROOT)} knows)")
-    nb = assemble(read(match[0]), student)
+    known = {p: ids & {grade_id(c) for c in read(p).cells if is_solution(c)} for p in sorted(SOURCES.glob("*.ipynb"))}
+    best = max(known, key=lambda p: len(known[p]))
+    if not known[best]: sys.exit(f"{path} holds no exercise of this book (no solution cell that a source in {SOURCES.relative_to(ROOT)} knows)")
+    nb = assemble(read(best), student)
     NotebookClient(nb, timeout=timeout, kernel_name="python3", allow_errors=True, interrupt_on_timeout=True,
                    resources={"metadata": {"path": str(SOURCES)}}).execute()
     rows, written = [], {grade_id(c): message(c) for c in nb.cells if is_solution(c)}

@@ -1,18 +1,18 @@
 """Planted wrong answers: each must fail with its own hint. `# %% exercise: name`, then the hint that must appear, then the answer."""
-# %% cold: random rows
+# %% cold_rows: random rows
 # hint: not some
 def my_cold_rows(source_users, target_users, n_cold, generator):
     return generator.random(len(target_users)) < 0.2
-# %% cold: users of the target alone
+# %% cold_rows: users of the target alone
 # hint: draw among the users of both domains
 def my_cold_rows(source_users, target_users, n_cold, generator):
     return np.isin(target_users, generator.choice(np.unique(target_users), n_cold, replace=False))
-# %% cold: drawn with replacement from rows
+# %% cold_rows: drawn with replacement from rows
 # hint: draw without replacement
 def my_cold_rows(source_users, target_users, n_cold, generator):
     shared = np.intersect1d(source_users, target_users)
     return np.isin(target_users, shared[generator.integers(0, 5, n_cold)])
-# %% cold: first users instead of drawn ones
+# %% cold_rows: first users instead of drawn ones
 # hint: use the generator
 def my_cold_rows(source_users, target_users, n_cold, generator):
     return np.isin(target_users, np.intersect1d(source_users, target_users)[:n_cold])
