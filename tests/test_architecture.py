@@ -153,7 +153,6 @@ def undocumented(qualname, func):
         if p.name in ("self", "cls"): continue
         if p.kind is p.VAR_KEYWORD: bad.append(f"{qualname}: **{p.name} passes anything through")
         if not notes.get(p.name): bad.append(f"{qualname}: parameter {p.name} has no comment")
-        if p.annotation is inspect.Parameter.empty and p.kind is not p.VAR_POSITIONAL and qualname.count(".") < 2: pass
     return bad
 
 
