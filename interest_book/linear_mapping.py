@@ -466,7 +466,7 @@ class _Interests(_ItemPlusUser):
         fit = self.user_bias_[users] + self.item_mean_[items] + (self.interests_[users] * self.traits_[items]).sum(1)
         return fit.clamp(*self.range_)
 
-# %% ../nbs/10_linear_mapping.ipynb #45cb7def
+# %% ../nbs/10_linear_mapping.ipynb #47366766
 class EMCDR(_Interests):
     """Embedding and mapping: factorise each domain, fit a map on the shared users, send cold users through it.
 
@@ -489,11 +489,16 @@ class EMCDR(_Interests):
         _check_settings(self)
 
     def _fit(self, train):
-        train.require_shared(2)
+        self._check(train)
         source, target = _factors(train.source, self), _factors(train.target, self)
-        mapped, self.map_, mean = _map_users(source.users, target.users, train.shared, train.source.active_users, self)
+        mapped, mean = self._map(train, source, target)
         self.mean_ = _float(mean, self._device)
         self._keep_factors(train, self._combine(train, mapped, target.users), target.items)
+
+    def _check(self, train): train.require_shared(2)
+    def _map(self, train, source, target):
+        mapped, self.map_, mean = _map_users(source.users, target.users, train.shared, train.source.active_users, self)
+        return mapped, mean
 
     def _combine(self, train, mapped, own): return torch.where(torch.from_numpy(train.target.active_users)[:, None], own, mapped)
 

@@ -1,9 +1,10 @@
 """Compute the field records anew, where the data is present (`INTEREST_BOOK_DATA`).
 
-    python tools/records.py [--jobs N] [--only PREFIX ...] [--list] [--check]
+    python tools/records.py [--jobs N] [--only PREFIX ...] [--list] [--check | --add]
 
 Every record is one file in `nbs/records/`, written whole or not at all. `--check` computes into a temporary folder and compares with the
-committed records instead of replacing them. Settings are chosen on validation rows, split by split; test rows are measured once.
+committed records instead of replacing them; `--add` computes only the methods that a field record does not hold yet, or holds with another grid,
+on the same splits, after checking that the baselines still give the committed numbers. Settings are chosen on validation rows, split by split; test rows are measured once.
 """
 import argparse, json, os, sys, tempfile, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,14 +17,15 @@ os.environ.setdefault("INTEREST_BOOK_RECORDS", str(ROOT / "nbs" / "records"))
 SEEDS = 10
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import binom
 
 from interest_book.baselines import EASE, ItemKNN, JointEASE, Popularity, TwinLookup, UserKNN, ml1m_record, ml100k_record
 from interest_book.cli import families, tune_and_run
-from interest_book.core import write_record
+from interest_book.core import rng, write_record
 from interest_book.datasets import data_record, load, published_parts, sheet
-from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, sign_flip_test
+from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
 from interest_book.interactions import DomainPair
 from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
 from interest_book.metrics import ranks, sampled_ranking_record
@@ -54,18 +56,45 @@ def without_twins(pair):
     keep = ~np.isin(pair.source.item_codes, pair.source.item_index(list(twins.source_item.unique()))) if len(twins) else slice(None)
     return DomainPair(pair.source.rows(keep), pair.target), int(twins.source_item.nunique())
 
+BASELINES = {("ranking", "cold"): ["popularity"], ("ranking", "warm"): ["EASE", "popularity"], ("rating", "cold"): ["plain bridge", "item mean"], ("rating", "warm"): ["bias model", "item mean"]}
+
 def random_record(pair_name, setting, task):
     name, splits, twins = random_splits(pair_name, setting, task)
     metrics = ("rmse", "mae") if task == "rating" else ("ndcg@10", "recall@10", "hit@10")
-    results, chosen = tune_and_run(families(task, setting), splits, metrics, metrics[0])
-    by = {}
-    for r in results: by.setdefault(r.model, []).append(r)
-    baselines = {("ranking", "cold"): ["popularity"], ("ranking", "warm"): ["EASE", "popularity"], ("rating", "cold"): ["plain bridge", "item mean"], ("rating", "warm"): ["bias model", "item mean"]}[task, setting]
-    comparisons = [compare(by[m], by[b], metric) for b in baselines for metric in metrics for m in by if m != b]
-    settings = {"setting": setting, "task": task, "seeds": SEEDS, "chosen": {str(k): v for k, v in chosen.to_dict(orient="index").items()}, "tuned on": f"validation rows, {metrics[0]}", "source items removed as twins": twins}
+    methods, record_name = families(task, setting), f"field_{pair_name}_{setting}_{task}"
+    old = kept(record_name, methods, checksums(name)) if os.environ.get("INTEREST_BOOK_ADD") else None
+    new = {m: grid for m, grid in methods.items() if old is None or m not in old}
+    results, chosen = tune_and_run(new, splits, metrics, metrics[0]) if new else ([], pd.DataFrame(index=range(1, SEEDS + 1)))
+    by = {m: [r for r in results if r.model == m] for m in new}
+    for m in BASELINES[task, setting]:      # what the new rows are compared with is fitted again, and must be what the record says
+        if m not in by: by[m] = again(m, methods[m], splits, metrics, old[m])
+    comparisons = [compare(by[m], by[b], metric) for b in BASELINES[task, setting] for metric in metrics for m in new if m != b]
+    labels = {m: chosen[m].tolist() if m in new else old[m]["chosen"] for m in methods}
+    settings = {"setting": setting, "task": task, "seeds": SEEDS, "chosen": {str(i + 1): {m: labels[m][i] for m in methods} for i in range(SEEDS)}, "grids": {m: list(g) for m, g in methods.items()},
+                "tuned on": f"validation rows, {metrics[0]}", "source items removed as twins": twins}
     if task == "ranking": settings |= {"rating from": LIKED, "core": CORE}
-    record_name = f"field_{pair_name}_{setting}_{task}"
-    return field_record(record_name, results, comparisons, checksums(name), f"python tools/records.py --only {record_name}", settings)
+    record = field_record(record_name, results, comparisons, checksums(name), f"python tools/records.py --only {record_name}", settings)
+    for part, key in (("results", lambda r: (r["seed"], list(methods).index(r["model"]))), ("comparisons", lambda c: (BASELINES[task, setting].index(c["baseline"]), metrics.index(c["metric"]), list(methods).index(c["model"])))):
+        record[part] = sorted(record[part] + [r for m in old or {} for r in old[m][part]], key=key)
+    return record
+
+def kept(record_name, methods, data):
+    "Method -> its committed results, comparisons and chosen settings, where the data and the method's grid are still the same; None without a record."
+    path = ROOT / "nbs" / "records" / f"{record_name}.json"
+    if not path.is_file(): return None
+    record = json.loads(path.read_text())
+    if record["data"] != data or record["settings"]["seeds"] != SEEDS: return None
+    same = [m for m, grid in methods.items() if record["settings"].get("grids", {}).get(m) == list(grid)]
+    return {m: {"results": [r for r in record["results"] if r["model"] == m], "comparisons": [c for c in record["comparisons"] if c["model"] == m],
+                "chosen": [record["settings"]["chosen"][str(i + 1)][m] for i in range(SEEDS)]} for m in same} if same else None
+
+def again(method, grid, splits, metrics, old):
+    "A baseline with the settings that were chosen for it; an error if it does not give the committed numbers."
+    out = [r for label, split in zip(old["chosen"], splits) for r in run({method: grid[label]}, [split], metrics)]
+    for r, was in zip(out, old["results"]):
+        if r.fingerprint != was["fingerprint"] or any(abs(v - was["metrics"][m]) > 1e-6 for m, v in r.summary().items()):
+            raise RuntimeError(f"{method} on split {r.seed} is not what the committed record says; compute the whole record again, without --add")
+    return out
 
 # --- published splits of sport and cloth: as published, leaked edges removed, clean rows ---------------------------------
 
@@ -101,11 +130,22 @@ def published_families(setting):
     grid = lambda make, **kw: {f"{k}={v}": (lambda v=v: make(**{k: v})) for k, vs in kw.items() for v in vs}
     joint = lambda *l2: grid(lambda l2: JointEASE(l2=l2, source_weight=0.5, rows="shared"), l2=l2)
     out = {"popularity": {"": Popularity}, "copy the twin": {"": lambda: TwinLookup(0.6, 2)}}
-    # warm: nothing is tuned. One EASE fit on ten thousand users and forty thousand items takes minutes, and there is no validation file to tune on
-    if setting == "warm": return out | {"item kNN": {"neighbours=100": lambda: ItemKNN(100)}, "EASE": grid(EASE, l2=(400.,)), "joint EASE": joint(400.),
-                                        "fused EMCDR": {"factors=64": lambda: FusedEMCDR(factors=64)}}
+    if setting == "warm":
+        both = {f"l2={l2}, source_weight={w}": (lambda l2=l2, w=w: JointEASE(l2=l2, source_weight=w, rows="shared")) for w in (0.05, 0.1, 0.25, 0.5) for l2 in (50., 100., 200., 400.)}
+        return out | {"item kNN": grid(ItemKNN, neighbours=(10, 100)), "EASE": grid(EASE, l2=(25., 50., 100., 200., 400., 800.)), "joint EASE": both,
+                      "fused EMCDR": grid(FusedEMCDR, factors=(64, 128))}
     return out | {"user kNN, source": grid(lambda neighbours: UserKNN("source", neighbours), neighbours=(100, 400)), "joint EASE": joint(400., 1600.),
                   "SVD + ridge bridge": field_models()["EMCDR, counts as they are"], "EMCDR": field_models()["EMCDR"]}
+
+def held_out(split, users=2000, seed=0):
+    "One random training row of some users, to choose settings where a publication has no validation rows; source rows that answer it through a twin are taken out. The test is not looked at."
+    rows, gen = split.train.target, rng("records/held_out", seed)
+    order = np.lexsort((gen.random(len(rows)), rows.user_codes))
+    first = order[np.flatnonzero(np.diff(rows.user_codes[order], prepend=-1))]                 # one row of every user
+    many = np.bincount(rows.user_codes, minlength=rows.n_users)[rows.user_codes[first]] >= 2     # who keeps at least one
+    out = np.zeros(len(rows), bool); out[gen.choice(first[many], min(users, many.sum()), replace=False)] = True
+    inner = published_split(DomainPair(split.train.source, rows.rows(~out)), None, rows.rows(out), name=f"{split.name}, rows held out of training")
+    return drop_leaked_edges(inner, find_twins(inner.train.source, inner.train.target, jaccard=0.6, support=2))
 
 def published_record(data, target):
     setting = "warm" if data.startswith("disencdr") else "cold"
@@ -113,16 +153,17 @@ def published_record(data, target):
     twins = find_twins(split.train.source, split.train.target, jaccard=0.6, support=2)
     leaked = leaked_rows(split, twins)
     removed = drop_leaked_edges(split, twins)
-    tuning = clean_test(split, twins).validation if len(split.valid) else None
-    rows, per_row = [], {}
+    tuning = clean_test(split, twins).validation if len(split.valid) else held_out(split)
+    rows, per_row, curves = [], {}, {}
     for name, candidates in published_families(setting).items():
         label, start = next(iter(candidates)), time.process_time()
         if len(candidates) > 1:
             found = {}
             for c, make in candidates.items():
                 u, r, n = row_ranks(make().fit(tuning.train), tuning)
-                found[c] = row_metrics(r, n)["ndcg@10"].mean()
+                found[c] = float(row_metrics(r, n)["ndcg@10"].mean())
             label = max(found, key=found.get)
+            curves[name] = found
         for variant, s in (("published", split), ("edges removed", removed)):
             if variant == "edges removed" and name in ("popularity", "item kNN", "EASE"): per_row[name, variant] = per_row[name, "published"]; continue    # they never see the source
             users, r, n = row_ranks(candidates[label]().fit(s.train), s)
@@ -151,8 +192,8 @@ def published_record(data, target):
     record_name = f"published_{data}_{target}"
     settings = {"setting": setting, "task": "ranking", "negatives": NEGATIVES, "twins": "jaccard 0.6, support 2, from training rows", "leaked test rows": int(leaked.sum()), "test rows": int(len(leaked)),
                 "why one split": "the split is published and fixed, and every method here is deterministic; uncertainty is over users", "unit": "mean over held-out rows; intervals resample users",
-                "tuned on": "clean validation rows, ndcg@10" if len(split.valid) else "nothing on validation rows; penalty and source weight come from an earlier exploration that looked at test scores, so these rows are a sketch"}
-    return field_record(record_name, [], [], checksums(data), f"python tools/records.py --only {record_name}", settings) | {"results": rows, "comparisons": comparisons}
+                "tuned on": "clean validation rows, ndcg@10" if len(split.valid) else "one training row of each of 2,000 users held out, source rows that answer it removed, ndcg@10"}
+    return field_record(record_name, [], [], checksums(data), f"python tools/records.py --only {record_name}", settings | {"validation": curves}) | {"results": rows, "comparisons": comparisons}
 
 # --- everything ------------------------------------------------------------------------------------------------------------
 
@@ -216,7 +257,7 @@ def picture():
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--jobs", type=int, default=2); ap.add_argument("--only", nargs="+", default=[""], metavar="PREFIX"); ap.add_argument("--list", action="store_true"); ap.add_argument("--check", action="store_true"); ap.add_argument("--picture", action="store_true", help="only draw the figure of the README from the records")
+    ap.add_argument("--jobs", type=int, default=2); ap.add_argument("--only", nargs="+", default=[""], metavar="PREFIX"); ap.add_argument("--list", action="store_true"); ap.add_argument("--check", action="store_true"); ap.add_argument("--add", action="store_true"); ap.add_argument("--picture", action="store_true", help="only draw the figure of the README from the records")
     args = ap.parse_args()
     if args.picture: return picture()
     names = [n for n in EXPERIMENTS if n.startswith(tuple(args.only))]
@@ -224,6 +265,7 @@ def main():
     if not names: sys.exit(f"no experiment begins with {args.only!r}; there are:\n" + "\n".join(EXPERIMENTS))
     committed = Path(os.environ["INTEREST_BOOK_RECORDS"])
     if args.check: os.environ["INTEREST_BOOK_RECORDS"] = tempfile.mkdtemp()
+    if args.add: os.environ["INTEREST_BOOK_ADD"] = "1"
     bad = 0
     with ProcessPoolExecutor(args.jobs) as pool:
         waiting = {pool.submit(compute, n): n for n in names}
