@@ -4,7 +4,8 @@
 __all__ = ['RATING_METRICS', 'SplitMismatchError', 'MissingMetricError', 'is_error', 'Result', 'evaluate', 't_interval',
            'bootstrap_interval', 'sign_flip_test', 'Comparison', 'compare', 'run', 'choose', 'cross_validate',
            'comparison_table', 'compare_all', 'holm', 'seed_spread', 'sample_size', 'power_paired', 'users_needed',
-           'planning', 'peeking', 'ips', 'snips', 'field_record', 'record_table', 'noise_record', 'welch_test']
+           'planning', 'peeking', 'ips', 'snips', 'field_record', 'record_table', 'side_by_side', 'clear_of_zero',
+           'noise_record', 'welch_test']
 
 # %% ../nbs/06_evaluation.ipynb #80e3da8f
 import json, platform, time
@@ -633,6 +634,33 @@ def _check_record(name, results, compared, baseline):
     if len({frozenset(p) for p in prints.values()}) > 1: raise SplitMismatchError(f"the models of record {name!r} were tested on different splits")
     known = sorted({c["baseline"] for c in compared})
     if baseline is not None and baseline not in known: raise UnknownIdError(f"record {name!r} has no differences to {baseline!r}; it has {known}")
+
+# %% ../nbs/06_evaluation.ipynb #3c4ba4fd
+def side_by_side(
+    records: dict[str, dict],              # heading of the column -> record
+    metric: str,                           # one metric of all of them
+    baseline: str,                         # whose stored differences to show
+    models: Sequence[str] | None = None,   # which models, in this order; None for all; one that a record lacks is left empty
+) -> pd.DataFrame:                         # one row per model, one column per record, as text
+    "Differences to a baseline over several records: difference [low, high], and the baseline's own mean. Raises what `record_table` raises."
+    columns = {}
+    for heading, record in records.items():
+        t = record_table(record, [metric], baseline=baseline)[metric]
+        text = [f"{r['mean']:.4f} (baseline)" if model == baseline else f"{r['difference']:+.4f} [{r['low']:+.4f}, {r['high']:+.4f}]" for model, r in t.iterrows()]
+        columns[heading] = pd.Series(text, t.index)
+    table = pd.DataFrame(columns).fillna("")
+    return table if models is None else table.loc[[m for m in models if m in table.index]]
+
+def clear_of_zero(
+    record: dict,                          # from `read_record`
+    metric: str,                           # the metric
+    baseline: str,                         # whose stored differences to read
+    models: Sequence[str] | None = None,   # which models; None for all
+) -> list[str]:                            # the models that are better than the baseline with an interval clear of zero, best first
+    "Who is ahead of the baseline beyond doubt. Raises what `record_table` raises."
+    t, sign = record_table(record, [metric], baseline=baseline)[metric], -1 if is_error(metric) else 1
+    clear = (sign * t["difference"])[(sign * t["low"] > 0) & (sign * t["high"] > 0)].sort_values(ascending=False)
+    return [m for m in clear.index if models is None or m in models]
 
 # %% ../nbs/06_evaluation.ipynb #2728d53f
 def noise_record(

@@ -12,7 +12,7 @@ from scipy import stats
 
 from interest_book.core import DataError, ShapeError, UnknownIdError, rng
 from interest_book.evaluation import (Comparison, MissingMetricError, Result, ScoreError, SplitMismatchError, bootstrap_interval, choose, compare,
-    compare_all, comparison_table, cross_validate, evaluate, field_record, holm, ips, is_error, noise_record, peeking, planning, power_paired, record_table, run, sample_size,
+    clear_of_zero, compare_all, comparison_table, cross_validate, evaluate, field_record, holm, ips, is_error, noise_record, peeking, planning, power_paired, record_table, run, sample_size, side_by_side,
     seed_spread, sign_flip_test, snips, t_interval, users_needed, welch_test)
 from interest_book.interactions import DomainPair, Interactions
 from interest_book.splits import cold_start_split, published_split, ratio_split, strong_split
@@ -464,3 +464,15 @@ def test_scores_on_a_gpu_give_the_same_values():
     split, model = cold_start_split(pair, seed=0), Table(pair)
     there = type("There", (), {"name": "there", "score": lambda self, users: model.score(users).to("cuda")})()
     pd.testing.assert_frame_equal(evaluate(there, split, ["ndcg@5", "recall@3"]).values, evaluate(model, split, ["ndcg@5", "recall@3"]).values)
+
+
+def test_records_stand_side_by_side_and_only_clear_gains_are_named():
+    results = lambda metric, **by_model: [{"model": m, "seed": 0, "fingerprint": "f", "split": "s", "params": {}, "metrics": {metric: v}, "n_users": 3, "cpu_s": None} for m, v in by_model.items()]
+    gap = lambda m, metric, d, low, high: {"model": m, "baseline": "pop", "metric": metric, "difference": d, "low": low, "high": high, "p_value": 0.5, "n_users": 3, "n_splits": 1, "level": 0.95}
+    ranking = {"name": "r", "results": results("ndcg@10", pop=.2, a=.3, b=.25, c=.1), "comparisons": [gap("a", "ndcg@10", .1, .01, .2), gap("b", "ndcg@10", .05, -.01, .1), gap("c", "ndcg@10", -.1, -.2, -.01)]}
+    errors = {"name": "e", "results": results("rmse", pop=1.0, a=.9, b=1.1, c=.8), "comparisons": [gap("a", "rmse", -.1, -.2, -.01), gap("b", "rmse", .1, .01, .2), gap("c", "rmse", -.2, -.3, -.1)]}
+    assert clear_of_zero(ranking, "ndcg@10", "pop") == ["a"] and clear_of_zero(errors, "rmse", "pop") == ["c", "a"] and clear_of_zero(errors, "rmse", "pop", ["a", "b"]) == ["a"]
+    nobody = {**ranking, "comparisons": [gap(m, "ndcg@10", 0, -.1, .1) for m in "abc"]}
+    assert clear_of_zero(nobody, "ndcg@10", "pop") == []
+    table = side_by_side({"one": ranking, "two": {**ranking, "results": ranking["results"][:3]}}, "ndcg@10", "pop", ["b", "pop", "c", "unknown"])
+    assert list(table.index) == ["b", "pop", "c"] and table.loc["pop", "one"] == "0.2000 (baseline)" and table.loc["b", "one"] == "+0.0500 [-0.0100, +0.1000]" and table.loc["c", "two"] == ""
