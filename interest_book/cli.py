@@ -4,11 +4,13 @@
 __all__ = ['MODELS', 'read_pair', 'example_pair', 'families', 'tune_and_run', 'Study', 'compare_pair', 'show_table',
            'report_html', 'recommend_lists', 'doctor', 'main']
 
-# %% ../nbs/28_cli.ipynb #2797bdeb
+# %% ../nbs/28_cli.ipynb #02e421da
 import argparse, html, io, json, os, platform, sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -21,7 +23,10 @@ from .worlds import make_world
 from .splits import Split, audit, cold_start_split, ratio_split
 from .evaluation import Result, choose, compare, comparison_table, is_error, run
 from .baselines import EASE, BiasModel, ItemKNN, JointEASE, Popularity, RatingMean, Recommender, TwinLookup, UserKNN
+from .factorization import BPR, BiasedMF, ImplicitALS, TruncatedSVD
 from .linear_mapping import EMCDR, BiasBridge, FusedEMCDR, PlainBridge
+from .nonlinear_mapping import FusedNonlinearEMCDR, NonlinearEMCDR
+from .alignment import AlignedEMCDR
 
 # %% ../nbs/28_cli.ipynb #73701814
 def _columns(text, allowed=("user", "item", "rating", "timestamp")):
@@ -57,7 +62,7 @@ def example_pair(
     "The embedded world that the command uses when it is given no files."
     return make_world(n_users=800, n_source_items=150, n_target_items=150, overlap=0.7, interactions_per_user=(25, 12), seed=seed).pair
 
-# %% ../nbs/28_cli.ipynb #283041e5
+# %% ../nbs/28_cli.ipynb #2e41485b
 def _grid(make, **choices):
     "One candidate per combination of the settings that are varied."
     combinations = [dict(zip(choices, values)) for values in product(*choices.values())]
@@ -66,28 +71,64 @@ def _grid(make, **choices):
 def families(
     task: str = "ranking",    # "ranking" or "rating"
     setting: str = "cold",    # "cold": nobody asked about has target rows; "warm": everybody has
+    effort: str = "all",      # "all", or "quick": without the methods that need seconds for one fit
 ) -> dict[str, dict[str, Callable]]:   # method -> setting's label -> function that makes the unfitted model
-    "The methods of this book that fit a task, each with a small grid to choose from on validation. Raises `DataError` for another task or setting."
+    "The methods of this book that fit a task, each with a small grid to choose from on validation. Raises `DataError` for another task, setting or effort."
+    if effort not in ("all", "quick"): raise DataError(f'effort is "all" or "quick", got {effort!r}')
     if (task, setting) not in {(t, s) for t in ("ranking", "rating") for s in ("cold", "warm")}:
         raise DataError(f'task is "ranking" or "rating" and setting "cold" or "warm", got {task!r} and {setting!r}')
-    return _rating_families(setting) if task == "rating" else _ranking_families(setting)
+    found = {"cold ranking": _cold_rankers, "warm ranking": _warm_rankers, "cold rating": _cold_raters, "warm rating": _warm_raters}[f"{setting} {task}"]()
+    return {name: grid for name, grid in found.items() if effort == "all" or name not in _SLOW}
 
-# %% ../nbs/28_cli.ipynb #bdd666f6
-def _ranking_families(setting):
-    out = {"popularity": {"": Popularity}, "copy the twin": {"": TwinLookup}}
-    rows, near, penalties = ("shared", "source", (300., 1000., 3000., 10000.)) if setting == "cold" else ("all", "both", (10., 30., 100., 300.))
-    if setting == "warm": out |= {"item kNN": _grid(ItemKNN, neighbours=(3, 5, 10, 20, 50, 100)), "EASE": _grid(EASE, l2=(10., 30., 100., 300., 1000., 3000.))}
-    return out | {
-        f"user kNN, {near}": _grid(lambda neighbours: UserKNN(near, neighbours), neighbours=(10, 25, 50, 100, 200, 400)),
-        "joint EASE": _grid(lambda l2, source_weight: JointEASE(l2, source_weight, rows), l2=penalties, source_weight=(0.3, 1.0) if setting == "cold" else (0.1, 0.3)),
-        "EMCDR": _grid(lambda factors, popularity: EMCDR(factors=factors, popularity=popularity), factors=(16, 32, 64), popularity=(0.5, 1.0))} | (
-        {"fused EMCDR": _grid(lambda factors, prior_rows: FusedEMCDR(factors=factors, prior_rows=prior_rows), factors=(32, 64, 128), prior_rows=(2., 10.))} if setting == "warm" else {})
+_SLOW = {"nonlinear EMCDR", "kernel bridge", "low-rank bridge", "personalised bridge", "attention bridge", "constant bridge", "aligned, adversarial",
+         "aligned, Gromov–Wasserstein", "fused nonlinear EMCDR"}
 
-# %% ../nbs/28_cli.ipynb #42ea2f26
-def _rating_families(setting):
+# %% ../nbs/28_cli.ipynb #926f01ea
+_POPULARITY = (0.5, 1.0)      # scores are multiplied by item counts to this power
+
+def _cold_rankers():
+    return {"popularity": {"": Popularity}, "copy the twin": {"": TwinLookup},
+            "user kNN, source": _grid(lambda neighbours: UserKNN("source", neighbours), neighbours=(10, 25, 50, 100, 200, 400)),
+            "joint EASE": _grid(lambda l2, source_weight: JointEASE(l2, source_weight, "shared"), l2=(1000., 3000., 10000., 30000.), source_weight=(0.3, 1.0)),
+            "EMCDR": _grid(EMCDR, factors=(16, 32, 64), popularity=_POPULARITY), **_bridges(), **_aligned()}
+
+def _bridges():
+    quick = dict(loss="observed", lr=1e-3, epochs=20, patience=4)
+    personal = {f"{name} bridge": _grid(partial(NonlinearEMCDR, 32, network, **quick), popularity=_POPULARITY)
+                for name, network in (("low-rank", "low_rank"), ("personalised", "personalised"), ("attention", "attention"), ("constant", "constant"))}
+    return {"nonlinear EMCDR": _grid(partial(NonlinearEMCDR, network="mlp", **quick), factors=(32, 64), popularity=_POPULARITY),
+            "kernel bridge": _grid(partial(NonlinearEMCDR, network="kernel"), factors=(32, 64), popularity=_POPULARITY)} | personal
+
+def _aligned():
+    return {"aligned, transport plan": _grid(partial(AlignedEMCDR, method="sinkhorn"), factors=(32, 64), popularity=_POPULARITY),
+            "aligned, CORAL": _grid(partial(AlignedEMCDR, method="coral"), factors=(32,), popularity=_POPULARITY),
+            "aligned, adversarial": _grid(partial(AlignedEMCDR, method="adversarial"), factors=(32,), popularity=(0.5,)),
+            **({"aligned, Gromov–Wasserstein": _grid(partial(AlignedEMCDR, method="gromov"), factors=(32,), popularity=(0.5,))} if find_spec("ot") else {})}
+
+# %% ../nbs/28_cli.ipynb #72cabf00
+def _warm_rankers():
+    return {"popularity": {"": Popularity}, "copy the twin": {"": TwinLookup}, "item kNN": _grid(ItemKNN, neighbours=(3, 5, 10, 20, 50, 100)),
+            "EASE": _grid(EASE, l2=(10., 30., 100., 300., 1000., 3000.)),
+            "user kNN, both": _grid(lambda neighbours: UserKNN("both", neighbours), neighbours=(10, 25, 50, 100, 200, 400)),
+            "joint EASE": _grid(lambda l2, source_weight: JointEASE(l2, source_weight, "all"), l2=(10., 30., 100., 300.), source_weight=(0.1, 0.3)),
+            "EMCDR": _grid(EMCDR, factors=(16, 32, 64), popularity=_POPULARITY), "fused EMCDR": _grid(FusedEMCDR, factors=(32, 64, 128), prior_rows=(2., 10.)),
+            "truncated SVD": _grid(lambda factors, power: TruncatedSVD(factors, item_power=power, popularity=power), factors=(32, 64, 128), power=(0.25, 0.5)),
+            "implicit ALS": {f"l2={l2}, alpha={alpha}": partial(ImplicitALS, 64, l2, alpha) for l2, alpha in ((10., 3.), (30., 3.), (50., 4.), (30., 1.), (100., 5.))},
+            "BPR": _grid(partial(BPR, 64), l2=(0.01, 0.03), negative_power=(0., 0.5)),
+            "fused nonlinear EMCDR": _grid(partial(FusedNonlinearEMCDR, network="kernel", fusion="gate"), factors=(64, 128))}
+
+# %% ../nbs/28_cli.ipynb #ed7904ff
+def _cold_raters():
     return {"mean of all": {"": lambda: RatingMean(by="all")}, "item mean": _grid(RatingMean, damping=(0.5, 1., 2., 5., 10., 20.)),
-            **({"bias model": _grid(BiasModel, user_damping=(2., 5., 15.), item_damping=(2., 10.))} if setting == "warm" else {}),
-            "plain bridge": _grid(PlainBridge, damping=(0.25, 0.5, 1., 2., 5., 10.)), "bias bridge": {"": BiasBridge}, "EMCDR": _grid(EMCDR, factors=(4, 8, 16, 32))}
+            "plain bridge": _grid(PlainBridge, damping=(0.25, 0.5, 1., 2., 5., 10.)), "bias bridge": {"": BiasBridge}, "EMCDR": _grid(EMCDR, factors=(4, 8, 16, 32)),
+            "nonlinear EMCDR": _grid(partial(NonlinearEMCDR, network="mlp", lr=1e-3, epochs=20), factors=(4, 8), loss=("mapping", "observed")),
+            "kernel bridge": _grid(partial(NonlinearEMCDR, network="kernel"), factors=(4, 8)),
+            "aligned, transport plan": _grid(partial(AlignedEMCDR, method="sinkhorn"), factors=(4, 8))}
+
+def _warm_raters():
+    bias = {"bias model": _grid(BiasModel, user_damping=(2., 5., 15.), item_damping=(2., 10.))}
+    factors = {"biased MF": {f"l2={l2}, count_power={power}": partial(BiasedMF, 32, l2, power) for l2, power in ((1.1, 0.5), (1.5, 0.5), (2., 0.4), (3., 0.3), (5., 0.3))}}
+    return bias | factors | {name: grid for name, grid in _cold_raters().items() if name in ("mean of all", "item mean", "plain bridge", "bias bridge", "EMCDR")}
 
 # %% ../nbs/28_cli.ipynb #48418d3f
 def tune_and_run(
@@ -139,7 +180,7 @@ def _splits(pair, setting, seeds):
     make = cold_start_split if setting == "cold" else ratio_split
     return [make(pair, test=0.2, valid=0.1, seed=s) for s in range(seeds)]
 
-# %% ../nbs/28_cli.ipynb #b2afa28e
+# %% ../nbs/28_cli.ipynb #1eb9232f
 def compare_pair(
     pair: DomainPair,              # two domains
     setting: str = "cold",         # "cold" or "warm"
@@ -148,6 +189,7 @@ def compare_pair(
     k: int = 10,                   # length of the list
     min_rating: float | None = None,   # ranking: only ratings from here up count as interactions
     progress: Callable[[str], None] = lambda line: None,   # told what is being done
+    effort: str = "all",           # "all" methods, or the "quick" ones: see `families`
 ) -> Study:                        # table, chosen settings, audit
     """Split, audit, tune on validation, fit, measure, compare: the whole path for one pair, one setting, one task.
 
@@ -157,7 +199,7 @@ def compare_pair(
         pair = DomainPair(*(side.binarize(min_rating) if side.is_explicit else side for side in (pair.source, pair.target)))
     if task == "rating" and not (pair.target.is_explicit and pair.source.is_explicit): raise DataError("the rating task needs ratings in both domains; use task='ranking'")
     metrics = ("rmse", "mae") if task == "rating" else (f"ndcg@{k}", f"recall@{2 * k}")
-    splits, methods = _splits(pair, setting, seeds), families(task, setting)
+    methods, splits = families(task, setting, effort), _splits(pair, setting, seeds)
     report = audit(splits[0])
     results, chosen = tune_and_run(methods, splits, metrics, metrics[0], progress)
     baseline = "item mean" if task == "rating" else "popularity" if setting == "cold" else "EASE"
@@ -217,9 +259,10 @@ def report_html(
             "(no sampled negatives). Differences are paired by user; intervals resample users and hold 95 % of the resamples. "
             "A method whose interval holds zero has not been shown to help.</p></body></html>")
 
-# %% ../nbs/28_cli.ipynb #b5379328
+# %% ../nbs/28_cli.ipynb #cac41c37
 MODELS = {"popularity": lambda: Popularity(), "item-knn": lambda: ItemKNN(), "user-knn": lambda: UserKNN("both"), "ease": lambda: EASE(l2=100.0),
-          "joint-ease": lambda: JointEASE(l2=100.0, rows="all"), "emcdr": lambda: EMCDR(factors=16)}
+          "joint-ease": lambda: JointEASE(l2=100.0, rows="all"), "implicit-als": lambda: ImplicitALS(factors=32), "emcdr": lambda: EMCDR(factors=16),
+          "nonlinear-emcdr": lambda: NonlinearEMCDR(factors=16), "aligned-emcdr": lambda: AlignedEMCDR(factors=16, method="sinkhorn")}
 
 def recommend_lists(
     pair: DomainPair,         # everything that is known
@@ -269,7 +312,7 @@ def _file_options():
     files.add_argument("--json", action="store_true", help="machine-readable output")
     return files
 
-# %% ../nbs/28_cli.ipynb #9d28d92d
+# %% ../nbs/28_cli.ipynb #5103ae18
 def _parser():
     ap = argparse.ArgumentParser(prog="interest-book", description="Carry interests from one domain to another, and measure whether it pays.",
                                  epilog="Exit status: 0 all went well, 2 the input cannot be used (the message says why).")
@@ -280,13 +323,14 @@ def _parser():
     c.add_argument("--setting", choices=["cold", "warm", "both"], default="both"); c.add_argument("--task", choices=["auto", "ranking", "rating"], default="auto")
     c.add_argument("--seeds", type=int, default=3, help="splits to average over (default 3)"); c.add_argument("--k", type=int, default=10, help="length of the list (default 10)")
     c.add_argument("--min-rating", type=float, help="ranking: ratings from here up count as interactions"); c.add_argument("--out", default="interest-book-report.html", help="the report (default %(default)s)")
+    c.add_argument("--effort", choices=["quick", "all"], help="quick: without the methods that need seconds for one fit (default: all with files, quick without)")
     r = verbs.add_parser("recommend", parents=[files], help="lists for people you name")
     r.add_argument("--user", action="append", default=[], help="whom to serve; repeat it; default: everybody without target rows")
     r.add_argument("--method", default="emcdr", help=f"one of {', '.join(MODELS)} (default %(default)s)"); r.add_argument("--k", type=int, default=10)
     d = verbs.add_parser("doctor", help="versions, device, data found, what to install"); d.add_argument("--json", action="store_true")
     return ap
 
-# %% ../nbs/28_cli.ipynb #15fbfc1f
+# %% ../nbs/28_cli.ipynb #f54648b7
 def _pair_of(args):
     if bool(args.source) != bool(args.target): raise DataError("give both --source and --target, or neither for the embedded world")
     if not args.source: return example_pair(), "Embedded world"
@@ -299,7 +343,8 @@ def _compare(args):
     say = (lambda line: print(f"\r{line:<60}", end="", file=sys.stderr, flush=True)) if sys.stderr.isatty() else (lambda line: None)
     tasks = ["ranking"] + ["rating"] * (pair.source.is_explicit and pair.target.is_explicit) if args.task == "auto" else [args.task]
     settings = ["cold", "warm"] if args.setting == "both" else [args.setting]
-    studies = [compare_pair(pair, setting, task, args.seeds, args.k, args.min_rating, say) for task in tasks for setting in settings]
+    effort = args.effort or ("all" if args.source else "quick")
+    studies = [compare_pair(pair, setting, task, args.seeds, args.k, args.min_rating, say, effort) for task in tasks for setting in settings]
     say("")
     with atomic_write(args.out) as f: f.write(report_html(studies, title))
     if args.json: print(json.dumps([_plain(s) for s in studies], indent=1))

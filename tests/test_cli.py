@@ -25,9 +25,9 @@ def arguments(files): return ["--source", str(files / "films.csv"), "--target", 
 
 
 def test_compare_on_two_files_writes_table_and_report(files, tmp_path, capsys):
-    assert main(["compare", *arguments(files), "--seeds", "2", "--setting", "cold", "--out", str(tmp_path / "r.html")]) == 0
+    assert main(["compare", *arguments(files), "--seeds", "1", "--setting", "cold", "--out", str(tmp_path / "r.html")]) == 0
     out = capsys.readouterr().out
-    for word in ("ranking, cold users", "rating, cold users", "popularity", "EMCDR", "joint EASE", "bias bridge", "against"): assert word in out
+    for word in ("ranking, cold users", "rating, cold users", "popularity", "EMCDR", "joint EASE", "bias bridge", "against", "nonlinear EMCDR", "aligned, transport plan"): assert word in out
     page = (tmp_path / "r.html").read_text()
     assert page.count("<svg") == 2 and "<script" not in page and "src=" not in page and "films to books" in page
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
@@ -42,9 +42,19 @@ def test_json_is_json_and_agrees_with_the_table(files, tmp_path, capsys):
 
 
 def test_transfer_wins_in_the_embedded_world_and_not_without_a_relation():
-    lead = lambda pair: compare_pair(pair, "cold", seeds=2).table["ndcg@10"].loc["EMCDR"]
+    lead = lambda pair: compare_pair(pair, "cold", seeds=2, effort="quick").table["ndcg@10"].loc["EMCDR"]
     assert lead(example_pair())["low"] > 0.05
     assert lead(make_world(n_users=400, n_source_items=80, n_target_items=80, relation="none", seed=1).pair)["high"] < 0.05
+
+
+@pytest.mark.parametrize("task", ["ranking", "rating"])
+@pytest.mark.parametrize("setting", ["cold", "warm"])
+def test_quick_methods_are_some_of_all_and_hold_the_baselines(task, setting):
+    quick, every = families(task, setting, "quick"), families(task, setting)
+    assert set(quick) <= set(every) and all(list(quick[m]) == list(every[m]) for m in quick)
+    assert {"rating": "item mean", "ranking": {"cold": "popularity", "warm": "EASE"}[setting]}[task] in quick
+    assert all(1 <= len(grid) <= 8 for grid in every.values())
+    with pytest.raises(DataError, match="effort"): families(task, setting, "some")
 
 
 def test_leaking_data_is_said_in_front_of_the_table():
@@ -54,7 +64,7 @@ def test_leaking_data_is_said_in_front_of_the_table():
     t = pair.target       # every third book is also sold as a film
     copied = t.frame[t.item_codes % 3 == 0].assign(item_id=lambda f: "copy of " + f.item_id)
     films = Interactions.from_frame(pd.concat([pair.source.frame, copied])[["user_id", "item_id"]], rating=None, timestamp=None, name="films")
-    study = compare_pair(DomainPair(films, t), "cold", seeds=1)
+    study = compare_pair(DomainPair(films, t), "cold", seeds=1, effort="quick")
     assert "leaks" in study.verdict() and study.table["ndcg@10"]["mean"].idxmax() in ("copy the twin", "joint EASE", "EMCDR", "user kNN, source")
 
 

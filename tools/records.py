@@ -21,14 +21,17 @@ import pandas as pd
 import torch
 from scipy.stats import binom
 
+from interest_book.alignment import anchors_record
 from interest_book.baselines import EASE, ItemKNN, JointEASE, Popularity, TwinLookup, UserKNN, ml1m_record, ml100k_record
 from interest_book.cli import families, tune_and_run
 from interest_book.core import rng, write_record
 from interest_book.datasets import data_record, load, published_parts, sheet
 from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
+from interest_book.factorization import ml1m_als_record, ml100k_mf_record
 from interest_book.interactions import DomainPair
 from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
 from interest_book.metrics import ranks, sampled_ranking_record
+from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
 from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
 
 def checksums(name): return {f.path: f.sha256 for f in sheet(name).files}
@@ -56,7 +59,7 @@ def without_twins(pair):
     keep = ~np.isin(pair.source.item_codes, pair.source.item_index(list(twins.source_item.unique()))) if len(twins) else slice(None)
     return DomainPair(pair.source.rows(keep), pair.target), int(twins.source_item.nunique())
 
-BASELINES = {("ranking", "cold"): ["popularity"], ("ranking", "warm"): ["EASE", "popularity"], ("rating", "cold"): ["plain bridge", "item mean"], ("rating", "warm"): ["bias model", "item mean"]}
+BASELINES = {("ranking", "cold"): ["popularity", "EMCDR"], ("ranking", "warm"): ["EASE", "popularity"], ("rating", "cold"): ["plain bridge", "EMCDR", "item mean"], ("rating", "warm"): ["bias model", "item mean"]}
 
 def random_record(pair_name, setting, task):
     name, splits, twins = random_splits(pair_name, setting, task)
@@ -131,8 +134,8 @@ def published_families(setting):
     joint = lambda *l2: grid(lambda l2: JointEASE(l2=l2, source_weight=0.5, rows="shared"), l2=l2)
     out = {"popularity": {"": Popularity}, "copy the twin": {"": lambda: TwinLookup(0.6, 2)}}
     if setting == "warm":
-        both = {f"l2={l2}, source_weight={w}": (lambda l2=l2, w=w: JointEASE(l2=l2, source_weight=w, rows="shared")) for w in (0.05, 0.1, 0.25, 0.5) for l2 in (50., 100., 200., 400.)}
-        return out | {"item kNN": grid(ItemKNN, neighbours=(10, 100)), "EASE": grid(EASE, l2=(25., 50., 100., 200., 400., 800.)), "joint EASE": both,
+        both = {f"l2={l2}, source_weight={w}": (lambda l2=l2, w=w: JointEASE(l2=l2, source_weight=w, rows="shared")) for w in (0.25, 0.5, 1.0) for l2 in (50., 100., 200., 400.)}
+        return out | {"item kNN": grid(ItemKNN, neighbours=(10, 100)), "EASE": grid(EASE, l2=(50., 100., 200., 400., 800.)), "joint EASE": both,
                       "fused EMCDR": grid(FusedEMCDR, factors=(64, 128))}
     return out | {"user kNN, source": grid(lambda neighbours: UserKNN("source", neighbours), neighbours=(100, 400)), "joint EASE": joint(400., 1600.),
                   "SVD + ridge bridge": field_models()["EMCDR, counts as they are"], "EMCDR": field_models()["EMCDR"]}
@@ -147,6 +150,12 @@ def held_out(split, users=2000, seed=0):
     inner = published_split(DomainPair(split.train.source, rows.rows(~out)), None, rows.rows(out), name=f"{split.name}, rows held out of training")
     return drop_leaked_edges(inner, find_twins(inner.train.source, inner.train.target, jaccard=0.6, support=2))
 
+def tuned_before(record_name, data):
+    "With --add: the validation scores that the committed record holds already."
+    path = ROOT / "nbs" / "records" / f"{record_name}.json"
+    record = json.loads(path.read_text()) if os.environ.get("INTEREST_BOOK_ADD") and path.is_file() else {}
+    return record["settings"].get("validation", {}) if record.get("data") == data else {}
+
 def published_record(data, target):
     setting = "warm" if data.startswith("disencdr") else "cold"
     split = published_split(*published_parts(data, target), name=f"{data} to {target}")
@@ -154,12 +163,15 @@ def published_record(data, target):
     leaked = leaked_rows(split, twins)
     removed = drop_leaked_edges(split, twins)
     tuning = clean_test(split, twins).validation if len(split.valid) else held_out(split)
-    rows, per_row, curves = [], {}, {}
+    rows, per_row, curves, record_name = [], {}, {}, f"published_{data}_{target}"
+    before, common = tuned_before(record_name, checksums(data)), np.bincount(split.train.target.item_codes, minlength=split.test.n_items) >= 5
+    variants = ("published", "edges removed", "clean rows") + (("clean rows of common items",) if setting == "warm" else ())
     for name, candidates in published_families(setting).items():
         label, start = next(iter(candidates)), time.process_time()
         if len(candidates) > 1:
             found = {}
             for c, make in candidates.items():
+                if c in before.get(name, {}): found[c] = before[name][c]; continue
                 u, r, n = row_ranks(make().fit(tuning.train), tuning)
                 found[c] = float(row_metrics(r, n)["ndcg@10"].mean())
             label = max(found, key=found.get)
@@ -169,16 +181,15 @@ def published_record(data, target):
             users, r, n = row_ranks(candidates[label]().fit(s.train), s)
             per_row[name, variant] = (users, row_metrics(r, n))
         order = np.lexsort((split.test.item_codes, split.test.user_codes))      # row-major, as `ranks` gives them
-        clean = ~leaked[order]
         users, m = per_row[name, "published"]
-        per_row[name, "clean rows"] = (users[clean], {k: v[clean] for k, v in m.items()})
-        for variant in ("published", "edges removed", "clean rows"):
+        for variant, keep in (("clean rows", ~leaked[order]), ("clean rows of common items", ~leaked[order] & common[split.test.item_codes[order]])): per_row[name, variant] = (users[keep], {k: v[keep] for k, v in m.items()})
+        for variant in variants:
             users, m = per_row[name, variant]
-            rows.append({"model": name, "variant": variant, "seed": None, "fingerprint": (removed if variant == "edges removed" else split).fingerprint + ("" if variant != "clean rows" else "-clean"),
+            rows.append({"model": name, "variant": variant, "seed": None, "fingerprint": (removed if variant == "edges removed" else split).fingerprint + {"clean rows": "-clean", "clean rows of common items": "-common"}.get(variant, ""),
                          "split": split.name, "params": {"setting": label}, "metrics": {k: float(v.mean()) for k, v in m.items()}, "n_users": int(len(np.unique(users))),
                          "n_rows": int(len(users)), "cpu_s": round(time.process_time() - start, 1)})
     comparisons = []
-    for variant in ("published", "edges removed", "clean rows"):
+    for variant in variants:
         for baseline in ("popularity", "EASE" if setting == "warm" else "SVD + ridge bridge"):
             for name in published_families(setting):
                 if name == baseline: continue
@@ -189,7 +200,6 @@ def published_record(data, target):
                     low, high = bootstrap_interval(gap / count, count)
                     comparisons.append({"model": name, "baseline": baseline, "variant": variant, "metric": metric, "difference": float(gap.sum() / count.sum()),
                                         "low": low, "high": high, "p_value": sign_flip_test(gap), "n_users": int(len(count)), "n_splits": 1, "level": 0.95})
-    record_name = f"published_{data}_{target}"
     settings = {"setting": setting, "task": "ranking", "negatives": NEGATIVES, "twins": "jaccard 0.6, support 2, from training rows", "leaked test rows": int(leaked.sum()), "test rows": int(len(leaked)),
                 "why one split": "the split is published and fixed, and every method here is deterministic; uncertainty is over users", "unit": "mean over held-out rows; intervals resample users",
                 "tuned on": "clean validation rows, ndcg@10" if len(split.valid) else "one training row of each of 2,000 users held out, source rows that answer it removed, ndcg@10"}
@@ -206,10 +216,21 @@ def douban_people(name):
 def books_to_music(name): return ratings_record(load("douban_book_music"), name, data=checksums("douban_book_music"), command=f"python tools/records.py --only {name}")
 def music_to_books(name): return ratings_record(load("douban_book_music").swap(), name, data=checksums("douban_book_music"), command=f"python tools/records.py --only {name}")
 
+def choices(name, swapped):
+    "A pair of ratings as choices, cleaned as for the field records."
+    pair = load(name).swap() if swapped else load(name)
+    return without_twins(DomainPair(*(side.binarize(LIKED).k_core(CORE, CORE) for side in (pair.source, pair.target))))[0]
+
+def alignment_anchors(name, swapped): return anchors_record(choices("douban_book_music", swapped), name, data=checksums("douban_book_music"), command=f"python tools/records.py --only {name}")
+def tuned_baseline(name): return tuned_baseline_record(choices("amazon_books_movies", True), name, data=checksums("amazon_books_movies"))
+
 CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "04_twin_pairs": (field_pairs,), "05_sampled": (sampled_ranking_record,),
             "06_douban_people": (douban_people, "06_douban_people"), "08_ml100k": (ml100k_record,), "08_ml1m_strong": (ml1m_record, "strong"), "08_ml1m_weak": (ml1m_record, "weak"),
             "10_douban_cold_ratings_books_to_music": (books_to_music, "10_douban_cold_ratings_books_to_music"),
-            "10_douban_cold_ratings_music_to_books": (music_to_books, "10_douban_cold_ratings_music_to_books")}
+            "10_douban_cold_ratings_music_to_books": (music_to_books, "10_douban_cold_ratings_music_to_books"),
+            "09_ml100k": (ml100k_mf_record,), "09_ml1m_strong": (ml1m_als_record, "strong"), "09_ml1m_weak": (ml1m_als_record, "weak", range(5)), "09_ml1m_pairs": (ml1m_als_record, "pairs", range(2)),
+            "11_worlds": (worlds_record,), "11_tuned_baseline": (tuned_baseline, "11_tuned_baseline"),
+            "12_douban_anchors_books_to_music": (alignment_anchors, "12_douban_anchors_books_to_music", False), "12_douban_anchors_music_to_books": (alignment_anchors, "12_douban_anchors_music_to_books", True)}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm"))},
                **{f"published_{d}_{t}": (published_record, d, t) for d in ("cdrib_sport_cloth", "disencdr_sport_cloth") for t in ("sport", "cloth")},
