@@ -130,7 +130,7 @@ def source_read(app, docname, source):
 
 def stale(app, env, added, changed, removed):
     "Pages made from other files are read anew in every build."
-    return list(GENERATED.keys() & env.found_docs)
+    return [root_doc, *(GENERATED.keys() & env.found_docs)]      # the first page holds the table of contents, which is _quarto.yml
 
 PARTS = re.compile(r'(`[^`]+`|\$[^$]+\$)')
 def _rst(text):
