@@ -130,7 +130,7 @@ def source_read(app, docname, source):
 
 def stale(app, env, added, changed, removed):
     "Pages made from other files are read anew in every build."
-    return [root_doc, *(GENERATED.keys() & env.found_docs)]      # the first page holds the table of contents, which is _quarto.yml
+    return list(GENERATED.keys() & env.found_docs)
 
 PARTS = re.compile(r'(`[^`]+`|\$[^$]+\$)')
 def _rst(text):
@@ -161,6 +161,7 @@ def copy_mathjax(app, exc):
     if (ROOT / '_build' / 'exercises').is_dir(): shutil.copytree(ROOT / '_build' / 'exercises', Path(app.outdir) / 'exercises', dirs_exist_ok=True)
 
 def setup(app):
+    app.add_config_value('contents', (ROOT / '_quarto.yml').read_text(encoding='utf-8'), 'env')     # another table of contents: every page is made anew
     app.connect('source-read', source_read)
     app.connect('env-get-outdated', stale)
     app.connect('autodoc-process-docstring', docstrings)
