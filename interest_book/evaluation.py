@@ -635,7 +635,7 @@ def _check_record(name, results, compared, baseline):
     known = sorted({c["baseline"] for c in compared})
     if baseline is not None and baseline not in known: raise UnknownIdError(f"record {name!r} has no differences to {baseline!r}; it has {known}")
 
-# %% ../nbs/06_evaluation.ipynb #3c4ba4fd
+# %% ../nbs/06_evaluation.ipynb #40958532
 def side_by_side(
     records: dict[str, dict],              # heading of the column -> record
     metric: str,                           # one metric of all of them
@@ -657,7 +657,7 @@ def clear_of_zero(
     baseline: str,                         # whose stored differences to read
     models: Sequence[str] | None = None,   # which models; None for all
 ) -> list[str]:                            # the models that are better than the baseline with an interval clear of zero, best first
-    "Who is ahead of the baseline beyond doubt. Raises what `record_table` raises."
+    "Who is ahead of the baseline with an interval that does not hold zero; one question at a time, so correct for many with `holm`. Raises what `record_table` raises."
     t, sign = record_table(record, [metric], baseline=baseline)[metric], -1 if is_error(metric) else 1
     clear = (sign * t["difference"])[(sign * t["low"] > 0) & (sign * t["high"] > 0)].sort_values(ascending=False)
     return [m for m in clear.index if models is None or m in models]
