@@ -4,13 +4,13 @@
 __all__ = ['gradient_check', 'batches', 'schedule_factor', 'DivergenceError', 'CheckpointError', 'CheckpointMismatchError',
            'History', 'seeded', 'train']
 
-# %% ../nbs/07_training.ipynb #4a78a59c
+# %% ../nbs/07_training.ipynb #fb9c11b0
 import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -115,12 +115,12 @@ def _check_data(data):
     if lengths[0] == 0: raise DataError("data has no rows")
     return lengths[0]
 
-# %% ../nbs/07_training.ipynb #9af34036
+# %% ../nbs/07_training.ipynb #7ad704f6
 @dataclass(frozen=True)
 class _Settings:
     "The settings of a run that decide its result; a checkpoint remembers them."
     epochs: int; batch_size: int; lr: float; weight_decay: float; schedule: str; warmup: int; clip: float | None
-    precision: str; larger_is_better: bool; patience: int | None; seed: int
+    precision: str; larger_is_better: bool; patience: int | None; seed: int; lr_scale: dict[str, float] | None
 
 def _check_settings(s, n, validates, device):
     steps = s.epochs * math.ceil(n / max(s.batch_size, 1))
@@ -145,17 +145,18 @@ class History:
         "The rows as a table."
         return pd.DataFrame(self.rows, columns=["epoch", "loss", "valid", "lr", "seconds"]).set_index("epoch")
 
-# %% ../nbs/07_training.ipynb #c6c852d1
+# %% ../nbs/07_training.ipynb #fa011eea
 class _Run:
     "One training run: what it was given, and what changes while it runs."
     def __init__(self, model, loss, data, validate, settings, device):
         self.model, self.loss, self.data, self.validate, self.settings, self.device = model, loss, list(data), validate, settings, device
         self.n = _check_data(data)
         _check_settings(settings, self.n, validate is not None, device)
-        self.params = [p for p in model.to(device).parameters() if p.requires_grad]
+        groups = _groups(model.to(device), settings.lr_scale)
+        self.params = [p for g in groups for p in g["params"]]
         if not self.params: raise DataError("the model has no parameters to train: all are frozen (requires_grad is False) or there are none")
         self.steps = math.ceil(self.n / settings.batch_size)      # per epoch
-        self.optimizer = torch.optim.AdamW(self.params, lr=settings.lr, weight_decay=settings.weight_decay, fused=device.type in ("cpu", "cuda"))
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=device.type in ("cpu", "cuda"))
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.history, self.best, self.good, self.last_loss = History(), None, _copy(model), None
 
@@ -167,12 +168,21 @@ class _Run:
         types = {"bf16": torch.bfloat16, "fp16": torch.float16}
         return nullcontext() if self.settings.precision == "fp32" else torch.autocast(self.device.type, dtype=types[self.settings.precision])
 
+def _groups(model, scale):
+    "The trainable parameters by the factor on their learning rate; the longest prefix that fits a name decides."
+    names, groups = {k: p for k, p in model.named_parameters() if p.requires_grad}, {}
+    for prefix, factor in (scale or {}).items():
+        if not 0 < factor < math.inf: raise ValueError(f"lr_scale[{prefix!r}] is {factor!r}; a factor must be positive and finite (freeze a layer with requires_grad_(False))")
+        if not any(k.startswith(prefix) for k in names): raise DataError(f"lr_scale: no trainable parameter's name starts with {prefix!r}; there are {', '.join(names)}")
+    for k, p in names.items(): groups.setdefault(max(((len(x), f) for x, f in (scale or {}).items() if k.startswith(x)), default=(0, 1.0))[1], []).append(p)
+    return [{"params": ps, "scale": float(f)} for f, ps in groups.items()]
+
 def _copy(model): return {k: v.detach().clone() for k, v in model.state_dict().items()}
 
-# %% ../nbs/07_training.ipynb #7785ced8
+# %% ../nbs/07_training.ipynb #dfc4d03e
 def _step(run, batch, lr):
     "One step of AdamW: the loss and, where it is clipped, the norm of the gradient."
-    run.optimizer.param_groups[0]["lr"] = lr
+    for group in run.optimizer.param_groups: group["lr"] = lr * group["scale"]
     for p in run.params: p.grad = None
     with run.autocast(): value = run.loss(run.model, *batch)
     _check_loss(value)
@@ -366,7 +376,7 @@ def _run_epochs(run, checkpoint, progress):
     run.history.stopped = "patience" if _out_of_patience(run) and len(run.history.rows) < run.settings.epochs else "epochs"
     return run.history
 
-# %% ../nbs/07_training.ipynb #5b49ad90
+# %% ../nbs/07_training.ipynb #107a4ac4
 def train(
     model: nn.Module,                     # changed in place: moved to the device, trained, left in eval mode
     loss: Callable[..., Tensor],          # loss(model, *batch) -> one number, a mean over the rows of the batch
@@ -385,6 +395,7 @@ def train(
     patience: int | None = None,          # stop after so many epochs without a better validation value
     checkpoint: str | Path | None = None, # folder; a run found there with the same settings is continued
     seed: int = 0,                        # decides the order of the rows and the random numbers of dropout
+    lr_scale: Mapping[str, float] | None = None,   # beginning of a parameter's name -> factor on its learning rate; the longest that fits decides
     device: str | torch.device = "auto",  # where to compute
     progress: bool | None = None,         # None: a bar on a terminal, after two seconds; True: always, also in a notebook
 ) -> History:                             # one row per epoch; the model has the weights of the best epoch if there is validate, else of the last
@@ -392,6 +403,6 @@ def train(
 
     Raises `DivergenceError` (weights back to the last good epoch), `CheckpointError`, and named errors for bad input before any work. Source: Loshchilov and Hutter (2019).
     """
-    settings = _Settings(epochs, batch_size, lr, weight_decay, schedule, warmup, clip, precision, larger_is_better, patience, seed)
+    settings = _Settings(epochs, batch_size, lr, weight_decay, schedule, warmup, clip, precision, larger_is_better, patience, seed, None if lr_scale is None else dict(lr_scale))
     run = _Run(model, loss, data, validate, settings, pick_device(device))
     return _run_epochs(run, None if checkpoint is None else Path(checkpoint), progress)

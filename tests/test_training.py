@@ -53,6 +53,31 @@ def test_equals_a_bare_pytorch_loop(options):
     for p, q in zip(ours.parameters(), bare.parameters()): torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)      # fused and plain kernels round differently
 
 
+def test_layers_at_their_own_rates_equal_pytorchs_groups_and_resume(tmp_path):
+    ours, bare, again = net(0), net(0), net(0)
+    scale = {"0.": 0.1, "0.bias": 3.0}                # the longest prefix decides
+    fit(ours, lr_scale=scale, schedule="cosine")
+    optimizer = torch.optim.AdamW([{"params": [bare[0].weight], "scale": 0.1}, {"params": [bare[0].bias], "scale": 3.0}, {"params": bare[3].parameters(), "scale": 1.0}], lr=0.02, weight_decay=0.0)
+    for epoch in range(1, 7):
+        for i, index in enumerate(batches(N, 32, 0, epoch)):
+            for g in optimizer.param_groups: g["lr"] = 0.02 * g["scale"] * schedule_factor((epoch - 1) * 4 + i, 24, "cosine")
+            optimizer.zero_grad(); loss(bare, X[index], Y[index]).backward(); optimizer.step()
+    for p, q in zip(ours.parameters(), bare.parameters()): torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+    assert not same(ours, fit_and_return(lr_scale={"0.": 0.1}, schedule="cosine"))
+    left = iter(range(10))
+    def stops(m, x, y): return loss(m, x, y) if next(left, None) is not None else (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt): train(again, stops, (X, Y), epochs=6, batch_size=32, lr=0.02, device="cpu", lr_scale=scale, schedule="cosine", checkpoint=tmp_path)
+    fresh = fit_and_return(lr_scale=scale, schedule="cosine", checkpoint=tmp_path)
+    assert same(ours, fresh)
+    with pytest.raises(CheckpointMismatchError, match="lr_scale"): fit(net(0), lr_scale={"0.": 0.2}, schedule="cosine", checkpoint=tmp_path)
+
+
+def fit_and_return(**options):
+    model = net(0)
+    fit(model, **options)
+    return model
+
+
 def test_same_seed_same_weights_other_seed_other_weights():
     a, b, c = net(), net(), net()
     fit(a); fit(b); fit(c, seed=1)
@@ -472,7 +497,7 @@ def test_nan_in_the_data_says_so():
     ({"data": [X[:0], Y[:0]]}, DataError, "no rows"), ({"data": [X.numpy(), Y]}, DataError, "as_tensor"), ({"data": [sp.coo_array(X.numpy()), Y]}, DataError, "CSR"), ({"data": [torch.tensor(1.0)]}, ShapeError, "single number"),
     ({"epochs": 0}, ValueError, "epochs"), ({"batch_size": 0}, ValueError, "batch_size"), ({"lr": 0.0}, ValueError, "lr"), ({"lr": math.nan}, ValueError, "lr"), ({"weight_decay": -1.0}, ValueError, "weight_decay"),
     ({"clip": 0.0}, ValueError, "clip"), ({"patience": 0, "validate": lambda m: 0.0}, ValueError, "patience"), ({"patience": 3}, ValueError, "validate"), ({"schedule": "step"}, ValueError, "schedule"),
-    ({"warmup": 24}, ValueError, "warmup"), ({"precision": "int8"}, ValueError, "precision"), ({"precision": "fp16"}, ValueError, "CUDA"), ({"device": "abacus"}, ValueError, "device"), ({"seed": -1}, ValueError, "seed")], ids=lambda v: str(v)[:24])
+    ({"warmup": 24}, ValueError, "warmup"), ({"precision": "int8"}, ValueError, "precision"), ({"precision": "fp16"}, ValueError, "CUDA"), ({"device": "abacus"}, ValueError, "device"), ({"seed": -1}, ValueError, "seed"), ({"lr_scale": {"0.": 0.0}}, ValueError, "requires_grad_"), ({"lr_scale": {"layer": 0.5}}, DataError, "0.weight")], ids=lambda v: str(v)[:24])
 def test_bad_input_is_named_before_any_work(changes, error, words):
     model = net()
     def never(*_): raise AssertionError("work was done")

@@ -18,7 +18,7 @@ from interest_book.core import rng, torch_rng
 from interest_book.training import batches, seeded, train
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-ROUNDS, EPOCHS = 9, 3
+ROUNDS, EPOCHS = 9, 10
 
 
 class Factors(nn.Module):
