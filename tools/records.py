@@ -39,7 +39,12 @@ def checksums(name): return {f.path: f.sha256 for f in sheet(name).files}
 # --- pairs with shared users: ten random splits, cold and warm, rankings and ratings -----------------------------------
 
 PAIRS = {"douban_book_music": ("douban_book_music", False), "douban_music_book": ("douban_book_music", True),
-         "amazon_books_movies": ("amazon_books_movies", False), "amazon_movies_books": ("amazon_books_movies", True)}
+         "amazon_books_movies": ("amazon_books_movies", False), "amazon_movies_books": ("amazon_books_movies", True),
+         "amazon_beauty_electronics": ("amazon_beauty_electronics", False), "amazon_electronics_beauty": ("amazon_beauty_electronics", True),
+         "amazon_arts_office": ("urllm_arts_office", False), "amazon_office_arts": ("urllm_arts_office", True)}
+RATED = list(PAIRS)[:4]                                                              # the others have no ratings: rankings only
+SMALLER = {"amazon_arts_office": (3, "quick"), "amazon_office_arts": (3, "quick")}   # splits, effort: 5,104 shared people, one fit takes ten times as long
+def scope(pair_name): return SMALLER.get(pair_name, (SEEDS, "all"))
 LIKED = 3      # rankings: ratings from 3 up count as interactions, then every user and item keeps at least CORE of them
 CORE = 5
 
@@ -48,10 +53,10 @@ def random_splits(pair_name, setting, task):
     name, swapped = PAIRS[pair_name]
     pair = load(name)
     if swapped: pair = pair.swap()
-    if task == "ranking": pair = DomainPair(*(side.binarize(LIKED).k_core(CORE, CORE) for side in (pair.source, pair.target)))
+    if task == "ranking": pair = DomainPair(*((side.binarize(LIKED) if side.is_explicit else side).k_core(CORE, CORE) for side in (pair.source, pair.target)))
     pair, twins = without_twins(pair)
     make = (lambda s: cold_start_split(pair, test=0.2, valid=0.1, seed=s)) if setting == "cold" else (lambda s: ratio_split(pair, test=0.1, valid=0.1, seed=s))
-    return name, [make(s) for s in range(SEEDS)], twins
+    return name, [make(s) for s in range(scope(pair_name)[0])], twins
 
 def without_twins(pair):
     "The pair without those source items that are a target item under another id, and how many there were: nobody's answer may stand in the source."
@@ -64,32 +69,33 @@ BASELINES = {("ranking", "cold"): ["popularity", "EMCDR"], ("ranking", "warm"): 
 def random_record(pair_name, setting, task):
     name, splits, twins = random_splits(pair_name, setting, task)
     metrics = ("rmse", "mae") if task == "rating" else ("ndcg@10", "recall@10", "hit@10")
-    methods, record_name = families(task, setting), f"field_{pair_name}_{setting}_{task}"
-    old = kept(record_name, methods, checksums(name)) if os.environ.get("INTEREST_BOOK_ADD") else None
+    seeds, effort = scope(pair_name)
+    methods, record_name = families(task, setting, effort), f"field_{pair_name}_{setting}_{task}"
+    old = kept(record_name, methods, checksums(name), seeds) if os.environ.get("INTEREST_BOOK_ADD") else None
     new = {m: grid for m, grid in methods.items() if old is None or m not in old}
-    results, chosen = tune_and_run(new, splits, metrics, metrics[0]) if new else ([], pd.DataFrame(index=range(1, SEEDS + 1)))
+    results, chosen = tune_and_run(new, splits, metrics, metrics[0]) if new else ([], pd.DataFrame(index=range(1, seeds + 1)))
     by = {m: [r for r in results if r.model == m] for m in new}
     for m in BASELINES[task, setting]:      # what the new rows are compared with is fitted again, and must be what the record says
         if m not in by: by[m] = again(m, methods[m], splits, metrics, old[m])
     comparisons = [compare(by[m], by[b], metric) for b in BASELINES[task, setting] for metric in metrics for m in new if m != b]
     labels = {m: chosen[m].tolist() if m in new else old[m]["chosen"] for m in methods}
-    settings = {"setting": setting, "task": task, "seeds": SEEDS, "chosen": {str(i + 1): {m: labels[m][i] for m in methods} for i in range(SEEDS)}, "grids": {m: list(g) for m, g in methods.items()},
+    settings = {"setting": setting, "task": task, "seeds": seeds, **({} if effort == "all" else {"effort": effort}), "chosen": {str(i + 1): {m: labels[m][i] for m in methods} for i in range(seeds)}, "grids": {m: list(g) for m, g in methods.items()},
                 "tuned on": f"validation rows, {metrics[0]}", "source items removed as twins": twins}
-    if task == "ranking": settings |= {"rating from": LIKED, "core": CORE}
+    if task == "ranking": settings |= {"rating from": LIKED if pair_name in RATED else None, "core": CORE}
     record = field_record(record_name, results, comparisons, checksums(name), f"python tools/records.py --only {record_name}", settings)
     for part, key in (("results", lambda r: (r["seed"], list(methods).index(r["model"]))), ("comparisons", lambda c: (BASELINES[task, setting].index(c["baseline"]), metrics.index(c["metric"]), list(methods).index(c["model"])))):
         record[part] = sorted(record[part] + [r for m in old or {} for r in old[m][part]], key=key)
     return record
 
-def kept(record_name, methods, data):
+def kept(record_name, methods, data, seeds):
     "Method -> its committed results, comparisons and chosen settings, where the data and the method's grid are still the same; None without a record."
     path = ROOT / "nbs" / "records" / f"{record_name}.json"
     if not path.is_file(): return None
     record = json.loads(path.read_text())
-    if record["data"] != data or record["settings"]["seeds"] != SEEDS: return None
+    if record["data"] != data or record["settings"]["seeds"] != seeds: return None
     same = [m for m, grid in methods.items() if record["settings"].get("grids", {}).get(m) == list(grid)]
     return {m: {"results": [r for r in record["results"] if r["model"] == m], "comparisons": [c for c in record["comparisons"] if c["model"] == m],
-                "chosen": [record["settings"]["chosen"][str(i + 1)][m] for i in range(SEEDS)]} for m in same} if same else None
+                "chosen": [record["settings"]["chosen"][str(i + 1)][m] for i in range(seeds)]} for m in same} if same else None
 
 def again(method, grid, splits, metrics, old):
     "A baseline with the settings that were chosen for it; an error if it does not give the committed numbers."
@@ -232,7 +238,7 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "11_worlds": (worlds_record,), "11_tuned_baseline": (tuned_baseline, "11_tuned_baseline"),
             "12_douban_anchors_books_to_music": (alignment_anchors, "12_douban_anchors_books_to_music", False), "12_douban_anchors_music_to_books": (alignment_anchors, "12_douban_anchors_music_to_books", True)}
 
-EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm"))},
+EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
                **{f"published_{d}_{t}": (published_record, d, t) for d in ("cdrib_sport_cloth", "disencdr_sport_cloth") for t in ("sport", "cloth")},
                **CHAPTERS}
 
@@ -299,7 +305,7 @@ def main():
                 new, old = (json.loads((Path(p) / f"{name}.json").read_text()) for p in (os.environ["INTEREST_BOOK_RECORDS"], committed))
                 found = list(differences(old, new)); bad += bool(found)
                 print("    equal to the committed record" if not found else "\n".join(f"    {d}" for d in found[:10]))
-    if not args.check and not bad and all((committed / f"field_{p}_cold_ranking.json").is_file() for p in PAIRS): picture()
+    if not args.check and not bad and all((committed / f"field_{p}_cold_ranking.json").is_file() for p in RATED): picture()
     sys.exit(bool(bad))
 
 if __name__ == "__main__": main()
