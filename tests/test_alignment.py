@@ -217,6 +217,17 @@ class TestAdversaries:
         w = fit_mmd_map(x, y, epochs=40)
         assert mmd2(x @ w, y) < 0.1 * mmd2(x, y)
 
+    def test_the_critic_pulls_the_cloud_over_and_does_not_push_it_away(self):
+        for seed in range(3):
+            x, y = draw(400, 2, seed=seed), draw(400, 2, name="far", seed=seed) * torch.tensor([3.0, 0.5])
+            w = fit_adversarial_map(x, y, epochs=60, seed=seed)
+            assert mmd2(x @ w, y) < 0.2 * mmd2(x * y.std() / x.std(), y)
+
+    def test_both_ways_of_the_gan_come_in_the_units_of_where_they_lead(self):
+        x, y = 10 * draw(300, 2), draw(300, 2, name="iso") / 10
+        there, back = fit_gan_map(x, y, start=0.01 * torch.eye(2, dtype=x.dtype), epochs=10)
+        assert 0.5 < (x @ there).std() / y.std() < 2 and 0.5 < (y @ back).std() / x.std() < 2
+
     def test_cycle_closes_whatever_the_start(self):
         x, y = draw(300, 2), draw(300, 2, name="iso")
         for seed in range(2):
