@@ -28,9 +28,11 @@ from interest_book.core import rng, write_record
 from interest_book.datasets import data_record, load, published_parts, sheet
 from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
 from interest_book.factorization import ml1m_als_record, ml100k_mf_record
+from interest_book.finetuning import finetuning_record, ties_record
 from interest_book.interactions import DomainPair
 from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
 from interest_book.metrics import ranks, sampled_ranking_record
+from interest_book.multitask import multitask_record
 from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
 from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
 
@@ -230,13 +232,25 @@ def choices(name, swapped):
 def alignment_anchors(name, swapped): return anchors_record(choices("douban_book_music", swapped), name, data=checksums("douban_book_music"), command=f"python tools/records.py --only {name}")
 def tuned_baseline(name): return tuned_baseline_record(choices("amazon_books_movies", True), name, data=checksums("amazon_books_movies"))
 
+def tuning(name, data, swapped, setting):
+    return finetuning_record(choices(data, swapped), name, setting, data=checksums(data), command=f"python tools/records.py --only {name}", progress=lambda line: print(line, flush=True))
+
+def popularity_ties(name): return ties_record({"Douban books → music": choices("douban_book_music", False), "Amazon films → books": choices("amazon_books_movies", True)}, name, data=checksums("douban_book_music") | checksums("amazon_books_movies"))
+
+def both_domains(name, data):
+    return multitask_record(choices(data, False), name, data=checksums(data), command=f"python tools/records.py --only {name}", progress=lambda line: print(line, flush=True))
+
 CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "04_twin_pairs": (field_pairs,), "05_sampled": (sampled_ranking_record,),
             "06_douban_people": (douban_people, "06_douban_people"), "08_ml100k": (ml100k_record,), "08_ml1m_strong": (ml1m_record, "strong"), "08_ml1m_weak": (ml1m_record, "weak"),
             "10_douban_cold_ratings_books_to_music": (books_to_music, "10_douban_cold_ratings_books_to_music"),
             "10_douban_cold_ratings_music_to_books": (music_to_books, "10_douban_cold_ratings_music_to_books"),
             "09_ml100k": (ml100k_mf_record,), "09_ml1m_strong": (ml1m_als_record, "strong"), "09_ml1m_weak": (ml1m_als_record, "weak", range(5)), "09_ml1m_pairs": (ml1m_als_record, "pairs", range(2)),
             "11_worlds": (worlds_record,), "11_tuned_baseline": (tuned_baseline, "11_tuned_baseline"),
-            "12_douban_anchors_books_to_music": (alignment_anchors, "12_douban_anchors_books_to_music", False), "12_douban_anchors_music_to_books": (alignment_anchors, "12_douban_anchors_music_to_books", True)}
+            "12_douban_anchors_books_to_music": (alignment_anchors, "12_douban_anchors_books_to_music", False), "12_douban_anchors_music_to_books": (alignment_anchors, "12_douban_anchors_music_to_books", True),
+            **{f"13_{pair}_{setting}": (tuning, f"13_{pair}_{setting}", data, swapped, setting)
+               for pair, data, swapped in (("douban_books_to_music", "douban_book_music", False), ("amazon_movies_to_books", "amazon_books_movies", True)) for setting in ("cold", "warm")},
+            "13_ties": (popularity_ties, "13_ties"),
+            "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
                **{f"published_{d}_{t}": (published_record, d, t) for d in ("cdrib_sport_cloth", "disencdr_sport_cloth") for t in ("sport", "cloth")},
