@@ -292,7 +292,7 @@ class CoNet(Towers):
 NETWORKS = {"separate": Towers, "shared_bottom": SharedBottom, "cross_stitch": CrossStitch, "conet": CoNet}
 WEIGHTINGS = ("fixed", "uncertainty", "surgery")
 
-# %% ../nbs/14_multitask.ipynb #c6515d4a
+# %% ../nbs/14_multitask.ipynb #e3aab7a3
 def likelihood_loss(
     scores: Tensor,        # (n, n_items)
     chosen: Histories,     # what the people have
@@ -301,21 +301,7 @@ def likelihood_loss(
     if not len(chosen.items): return 0.0 * scores.sum()
     return -torch.log_softmax(scores, 1)[chosen.owners, chosen.items].mean()
 
-def uncertainty_loss(
-    losses: Sequence[Tensor],   # one number for each task, > 0
-) -> Tensor:                    # one number
-    "Losses weighted by learned noise, with the noise at its optimum: half the sum of the logarithms, equation (14.14). Source: Kendall, Gal and Cipolla (2018)."
-    return 0.5 * sum(torch.log(x.clamp_min(1e-12)) for x in losses)
-
-# %% ../nbs/14_multitask.ipynb #cbe6d982
-def likelihood_loss(
-    scores: Tensor,        # (n, n_items)
-    chosen: Histories,     # what the people have
-) -> Tensor:               # one number: mean over rows; 0 where there are none
-    "Minus the mean log probability of what was chosen, if each choice is a draw from softmax(scores): equation (14.12)."
-    if not len(chosen.items): return 0.0 * scores.sum()
-    return -torch.log_softmax(scores, 1)[chosen.owners, chosen.items].mean()
-
+# %% ../nbs/14_multitask.ipynb #2cea52ed
 def uncertainty_loss(
     losses: Sequence[Tensor],   # one number for each task, > 0
 ) -> Tensor:                    # one number
@@ -538,7 +524,7 @@ def _alone(splits, metrics):
     rows = {"popularity": [Popularity], "EASE": [lambda l2=l2: EASE(l2) for l2 in (10.0, 30.0, 100.0, 300.0)], "implicit ALS": [lambda a=a: ImplicitALS(32, 30.0, a) for a in (3.0, 10.0)]}
     return {name: [max(((evaluate(m, s.validation, metrics[:1]), m) for m in (make().fit(s.train) for make in makers)), key=lambda x: x[0].summary().iloc[0])[1] for s in splits] for name, makers in rows.items()}
 
-# %% ../nbs/14_multitask.ipynb #b0388711
+# %% ../nbs/14_multitask.ipynb #7ddb748c
 def _relative(results, floor):
     "Mean over both domains of a metric relative to a floor's: how one setting is chosen for two domains."
     return float(np.mean([r.summary().iloc[0] / f.summary().iloc[0] for r, f in zip(results, floor)]))
@@ -546,7 +532,7 @@ def _relative(results, floor):
 def _record_split(pair, seed, metrics):
     "All rows of one seed: label -> (result in the target, result in the source)."
     splits = both_domains_split(pair, seed=seed)
-    audit_both(*splits)
+    audit_both(*splits).raise_for_leaks()
     alone = _alone(splits, metrics)
     floor = [evaluate(m, s.validation, metrics[:1]) for m, s in zip(alone["popularity"], splits)]
     out = {name: [evaluate(m, s, metrics) for m, s in zip(models, splits)] for name, models in alone.items()}

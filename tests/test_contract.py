@@ -32,7 +32,7 @@ MODELS = find_models()
 every = pytest.mark.parametrize("cls", MODELS, ids=lambda c: c.__name__)
 
 # Models that know the target's rows only cannot rank for a cold user; they must win where users are warm.
-TARGET_ONLY = {"ItemKNN", "EASE", "TruncatedSVD", "ImplicitALS", "BPR", "MultVAE", "MultDAE"}
+TARGET_ONLY = {"ItemKNN", "EASE", "TruncatedSVD", "ImplicitALS", "BPR", "MultVAE", "MultDAE", "InterestNetwork"}
 # These cannot beat popularity on these worlds by nature.
 NO_TASTE = {"Popularity": "it is the floor", "TwinLookup": "without twins it is popularity (tests/test_baselines.py plants twins)"}
 

@@ -26,7 +26,7 @@ def my_penalty(H, rate, steps):
     grown = (1 - rate * h) ** -float(steps) - 1
     return vectors @ torch.diag(torch.where(h > 1e-9, h / torch.where(h > 1e-9, grown, 1.0), 0.0)) @ vectors.T
 # %% stopped: overshooting goes through
-# hint: the walk overshoots and no penalty describes it
+# hint: (13.7) asks for rate times h below 1
 def my_penalty(H, rate, steps):
     h, vectors = torch.linalg.eigh(H)
     grown = (1 - rate * h) ** -float(steps) - 1
