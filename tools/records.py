@@ -35,6 +35,7 @@ from interest_book.metrics import ranks, sampled_ranking_record
 from interest_book.multitask import multitask_record, sharing_record
 from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
 from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
+from interest_book.vae import ml1m_vae_record
 
 def checksums(name): return {f.path: f.sha256 for f in sheet(name).files}
 
@@ -251,6 +252,7 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
                for pair, data, swapped in (("douban_books_to_music", "douban_book_music", False), ("amazon_movies_to_books", "amazon_books_movies", True)) for setting in ("cold", "warm")},
             "13_ties": (popularity_ties, "13_ties"),
             "14_worlds": (sharing_record,),
+            "15_ml1m_strong": (ml1m_vae_record, "strong", (0, 1)), "15_ml1m_steps": (ml1m_vae_record, "steps", (0,)),
             "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
