@@ -5,7 +5,7 @@ __all__ = ['STRATEGIES', 'fisher', 'pull_back', 'LoRALinear', 'Adapter', 'add_lo
            'Report', 'tune', 'newton_head', 'InterestNetwork', 'FineTuned', 'fine_tune', 'finetuning_record',
            'ties_record']
 
-# %% ../nbs/13_finetuning.ipynb #492044ab
+# %% ../nbs/13_finetuning.ipynb #53649f62
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +25,7 @@ from .linear_mapping import EMCDR
 from .metrics import ranking_metrics
 from .nonlinear_mapping import Schedule
 from .splits import cold_start_split, ratio_split
-from .training import _rows, seeded, train as train_loop
+from .training import _below, _rows, seeded, train as train_loop
 
 # %% ../nbs/13_finetuning.ipynb #6fcba4ac
 def fisher(
@@ -111,9 +111,7 @@ class Adapter(nn.Module):
         h = self.base(x)
         return h + self.up(torch.relu(self.down(h)))
 
-# %% ../nbs/13_finetuning.ipynb #36049ec8
-def _below(name, prefixes): return any(name == p or name.startswith(p + ".") for p in prefixes)
-
+# %% ../nbs/13_finetuning.ipynb #ca347886
 def _swap(network, wrap, kind, prefixes):
     "Replace every layer of a kind whose name is one of the prefixes, or lies below one, by `wrap(layer, number)`; how many there were."
     found = [(name, m) for name, m in network.named_modules() if isinstance(m, kind) and _below(name, prefixes)]
@@ -180,7 +178,7 @@ class Report:
     seconds: float     # CPU seconds
     epochs: int        # passes over the data behind the weights that were kept, over all stages; 0: the start was best, or nothing may move
 
-# %% ../nbs/13_finetuning.ipynb #bc13f7ed
+# %% ../nbs/13_finetuning.ipynb #9b79a9c9
 def tune(
     network: nn.Module,              # pretrained; changed in place, LoRA is merged at the end
     loss: Callable[..., Tensor],     # loss(network, *batch) -> one number
@@ -189,7 +187,7 @@ def tune(
     new: Sequence[str] = ("head",),  # parts that have no pretrained weights: trained by all strategies but "features"
     body: Sequence[str] | None = None,   # pretrained parts, from input to output; None: the other children in their order
     schedule: Schedule = Schedule(), # epochs (of each stage), batch size, learning rate, weight decay, patience
-    lr_scale: dict[str, float] | None = None,   # name prefix -> factor on the learning rate
+    lr_scale: dict[str, float] | None = None,   # part of the network -> factor on the learning rate
     decay: float = 0.3,              # "layerwise": factor on the learning rate from one part to the part before it
     penalty: float = 0.01,           # "l2sp", "ewc": strength of the pull; an importance is divided by its mean
     importance: dict[str, Tensor] | None = None,   # "ewc": from `fisher`, measured in the source
@@ -199,7 +197,7 @@ def tune(
     seed: int = 0,                   # of batches, new weights and dropout
     device: str | torch.device = "auto",   # where to compute
 ) -> Report:                         # what it cost
-    "Fit a pretrained network to new data by one strategy; parts are found by prefixes of parameter names. Raises `ValueError` for an unknown strategy, `DataError` for unknown parts or a missing importance. Source: Table 13.5."
+    "Fit a pretrained network to new data by one strategy; parts are found by their names. At the end all parameters can be trained again. Raises `ValueError` for an unknown strategy, `DataError` for unknown parts or a missing importance. Source: Table 13.5."
     clock = time.process_time()
     new, body = _check_tune(network, strategy, new, body, importance)
     _prepare(network.to(pick_device(device)), strategy, body, rank, width, seed)
@@ -252,7 +250,7 @@ def _goal(network, loss, strategy, body, penalty, importance):
         weights = {k: (importance[k] / mean).to(v) for k, v in start.items()}
     return lambda net, *batch: loss(net, *batch) + pull_back(net, start, penalty, weights)
 
-# %% ../nbs/13_finetuning.ipynb #431ad041
+# %% ../nbs/13_finetuning.ipynb #0a8ce288
 def _open(network, prefixes):
     "Freeze everything but these parts and what LoRA and adapters have added."
     added = {id(p) for m in network.modules() if isinstance(m, (LoRALinear, Adapter)) for k, p in m.named_parameters() if not k.startswith("base.")}
@@ -270,7 +268,7 @@ def _run_stages(network, goal, data, stages, schedule, rates, validate, seed, de
 def _train_or_keep(network, goal, data, schedule, rates, validate, seed, device):
     "Train; where the validation value never falls below that of the start, put the start back. The number of epochs that were worth it."
     start, moving = {k: v.clone() for k, v in network.state_dict().items()}, [k for k, p in network.named_parameters() if p.requires_grad]
-    rates = {k: v for k, v in rates.items() if any(m.startswith(k) for m in moving)}
+    rates = {k: v for k, v in rates.items() if any(_below(m, [k]) for m in moving)}
     network.eval()
     with torch.no_grad(): before = validate and validate(network)
     log = train_loop(network, goal, data, epochs=schedule.epochs, batch_size=schedule.batch_size, lr=schedule.lr, weight_decay=schedule.weight_decay, lr_scale=rates or None,

@@ -145,7 +145,7 @@ class History:
         "The rows as a table."
         return pd.DataFrame(self.rows, columns=["epoch", "loss", "valid", "lr", "seconds"]).set_index("epoch")
 
-# %% ../nbs/07_training.ipynb #fa011eea
+# %% ../nbs/07_training.ipynb #ccde0a0d
 class _Run:
     "One training run: what it was given, and what changes while it runs."
     def __init__(self, model, loss, data, validate, settings, device):
@@ -168,13 +168,15 @@ class _Run:
         types = {"bf16": torch.bfloat16, "fp16": torch.float16}
         return nullcontext() if self.settings.precision == "fp32" else torch.autocast(self.device.type, dtype=types[self.settings.precision])
 
+def _below(name, parts): return any(name == p or name.startswith(p + ".") for p in parts)
+
 def _groups(model, scale):
-    "The trainable parameters by the factor on their learning rate; the longest prefix that fits a name decides."
+    "The trainable parameters by the factor on their learning rate; the longest part that holds a parameter decides."
     names, groups = {k: p for k, p in model.named_parameters() if p.requires_grad}, {}
     for prefix, factor in (scale or {}).items():
         if not 0 < factor < math.inf: raise ValueError(f"lr_scale[{prefix!r}] is {factor!r}; a factor must be positive and finite (freeze a layer with requires_grad_(False))")
-        if not any(k.startswith(prefix) for k in names): raise DataError(f"lr_scale: no trainable parameter's name starts with {prefix!r}; there are {', '.join(names)}")
-    for k, p in names.items(): groups.setdefault(max(((len(x), f) for x, f in (scale or {}).items() if k.startswith(x)), default=(0, 1.0))[1], []).append(p)
+        if not any(_below(k, [prefix]) for k in names): raise DataError(f"lr_scale: no trainable parameter is called {prefix!r} or below; there are {', '.join(names)}")
+    for k, p in names.items(): groups.setdefault(max(((len(x), f) for x, f in (scale or {}).items() if _below(k, [x])), default=(0, 1.0))[1], []).append(p)
     return [{"params": ps, "scale": float(f)} for f, ps in groups.items()]
 
 def _copy(model): return {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -376,7 +378,7 @@ def _run_epochs(run, checkpoint, progress):
     run.history.stopped = "patience" if _out_of_patience(run) and len(run.history.rows) < run.settings.epochs else "epochs"
     return run.history
 
-# %% ../nbs/07_training.ipynb #107a4ac4
+# %% ../nbs/07_training.ipynb #68fe62bd
 def train(
     model: nn.Module,                     # changed in place: moved to the device, trained, left in eval mode
     loss: Callable[..., Tensor],          # loss(model, *batch) -> one number, a mean over the rows of the batch
@@ -395,7 +397,7 @@ def train(
     patience: int | None = None,          # stop after so many epochs without a better validation value
     checkpoint: str | Path | None = None, # folder; a run found there with the same settings is continued
     seed: int = 0,                        # decides the order of the rows and the random numbers of dropout
-    lr_scale: Mapping[str, float] | None = None,   # beginning of a parameter's name -> factor on its learning rate; the longest that fits decides
+    lr_scale: Mapping[str, float] | None = None,   # part of the model, such as "reader" or "layers.0" -> factor on its learning rate; the innermost decides
     device: str | torch.device = "auto",  # where to compute
     progress: bool | None = None,         # None: a bar on a terminal, after two seconds; True: always, also in a notebook
 ) -> History:                             # one row per epoch; the model has the weights of the best epoch if there is validate, else of the last

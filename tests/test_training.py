@@ -55,7 +55,7 @@ def test_equals_a_bare_pytorch_loop(options):
 
 def test_layers_at_their_own_rates_equal_pytorchs_groups_and_resume(tmp_path):
     ours, bare, again = net(0), net(0), net(0)
-    scale = {"0.": 0.1, "0.bias": 3.0}                # the longest prefix decides
+    scale = {"0": 0.1, "0.bias": 3.0}                # the longest prefix decides
     fit(ours, lr_scale=scale, schedule="cosine")
     optimizer = torch.optim.AdamW([{"params": [bare[0].weight], "scale": 0.1}, {"params": [bare[0].bias], "scale": 3.0}, {"params": bare[3].parameters(), "scale": 1.0}], lr=0.02, weight_decay=0.0)
     for epoch in range(1, 7):
@@ -63,13 +63,13 @@ def test_layers_at_their_own_rates_equal_pytorchs_groups_and_resume(tmp_path):
             for g in optimizer.param_groups: g["lr"] = 0.02 * g["scale"] * schedule_factor((epoch - 1) * 4 + i, 24, "cosine")
             optimizer.zero_grad(); loss(bare, X[index], Y[index]).backward(); optimizer.step()
     for p, q in zip(ours.parameters(), bare.parameters()): torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
-    assert not same(ours, fit_and_return(lr_scale={"0.": 0.1}, schedule="cosine"))
+    assert not same(ours, fit_and_return(lr_scale={"0": 0.1}, schedule="cosine"))
     left = iter(range(10))
     def stops(m, x, y): return loss(m, x, y) if next(left, None) is not None else (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt): train(again, stops, (X, Y), epochs=6, batch_size=32, lr=0.02, device="cpu", lr_scale=scale, schedule="cosine", checkpoint=tmp_path)
     fresh = fit_and_return(lr_scale=scale, schedule="cosine", checkpoint=tmp_path)
     assert same(ours, fresh)
-    with pytest.raises(CheckpointMismatchError, match="lr_scale"): fit(net(0), lr_scale={"0.": 0.2}, schedule="cosine", checkpoint=tmp_path)
+    with pytest.raises(CheckpointMismatchError, match="lr_scale"): fit(net(0), lr_scale={"0": 0.2}, schedule="cosine", checkpoint=tmp_path)
 
 
 def fit_and_return(**options):
@@ -497,7 +497,7 @@ def test_nan_in_the_data_says_so():
     ({"data": [X[:0], Y[:0]]}, DataError, "no rows"), ({"data": [X.numpy(), Y]}, DataError, "as_tensor"), ({"data": [sp.coo_array(X.numpy()), Y]}, DataError, "CSR"), ({"data": [torch.tensor(1.0)]}, ShapeError, "single number"),
     ({"epochs": 0}, ValueError, "epochs"), ({"batch_size": 0}, ValueError, "batch_size"), ({"lr": 0.0}, ValueError, "lr"), ({"lr": math.nan}, ValueError, "lr"), ({"weight_decay": -1.0}, ValueError, "weight_decay"),
     ({"clip": 0.0}, ValueError, "clip"), ({"patience": 0, "validate": lambda m: 0.0}, ValueError, "patience"), ({"patience": 3}, ValueError, "validate"), ({"schedule": "step"}, ValueError, "schedule"),
-    ({"warmup": 24}, ValueError, "warmup"), ({"precision": "int8"}, ValueError, "precision"), ({"precision": "fp16"}, ValueError, "CUDA"), ({"device": "abacus"}, ValueError, "device"), ({"seed": -1}, ValueError, "seed"), ({"lr_scale": {"0.": 0.0}}, ValueError, "requires_grad_"), ({"lr_scale": {"layer": 0.5}}, DataError, "0.weight")], ids=lambda v: str(v)[:24])
+    ({"warmup": 24}, ValueError, "warmup"), ({"precision": "int8"}, ValueError, "precision"), ({"precision": "fp16"}, ValueError, "CUDA"), ({"device": "abacus"}, ValueError, "device"), ({"seed": -1}, ValueError, "seed"), ({"lr_scale": {"0": 0.0}}, ValueError, "requires_grad_"), ({"lr_scale": {"layer": 0.5}}, DataError, "0.weight")], ids=lambda v: str(v)[:24])
 def test_bad_input_is_named_before_any_work(changes, error, words):
     model = net()
     def never(*_): raise AssertionError("work was done")
@@ -563,3 +563,10 @@ def test_gpu_half_precision_learns_as_much(precision):
     fit(half, device="cuda", precision=precision, epochs=40); fit(full, device="cuda", epochs=40)
     on = lambda m: loss(m, X.to("cuda"), Y.to("cuda")).item()
     assert on(half) < 2 * on(full) + 0.02
+
+
+def test_a_part_is_not_another_whose_name_begins_alike():
+    model = nn.ModuleDict({"a": nn.Linear(2, 2), "ab": nn.Linear(2, 2), "c": nn.Linear(2, 2)})
+    sizes = {g["scale"]: len(g["params"]) for g in training._groups(model, {"a": 0.5})}
+    assert sizes == {0.5: 2, 1.0: 4}
+    with pytest.raises(DataError, match="below"): training._groups(model, {"b": 0.5})
