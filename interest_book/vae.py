@@ -285,7 +285,7 @@ class _Autoencoder(Recommender):
     def _score_rows(self, rows):
         with torch.no_grad(): return _or_popularity(self.network()(rows), np.diff(rows.indptr) > 0, self.counts_)
 
-# %% ../nbs/15_vae.ipynb #ee1b3f98
+# %% ../nbs/15_vae.ipynb #3900f5fe
 def _learn(model, net, rows):
     "Train a network on histories: the loop hands out row numbers, the loss takes the rows."
     steps, done = model.epochs * math.ceil(rows.shape[0] / model.batch_size), [0]
@@ -295,11 +295,12 @@ def _learn(model, net, rows):
     train_loop(net, loss, [torch.arange(rows.shape[0])], epochs=model.epochs, batch_size=model.batch_size, lr=model.lr, weight_decay=model.weight_decay,
                schedule="cosine", precision=model.precision, seed=model.seed, device=model._device, progress=False)
 
-def _check_network(factors, hidden, dropout, epochs, lr, batch_size):
+def _check_network(factors, hidden, dropout, epochs, lr, batch_size, weight_decay, decoder_hidden):
     _positive(factors=factors, hidden=hidden, epochs=epochs, lr=lr, batch_size=batch_size)
+    if not (weight_decay >= 0 and decoder_hidden >= 0): raise ValueError(f"weight_decay and decoder_hidden must be >= 0, got {weight_decay!r} and {decoder_hidden!r}")
     if not 0 <= dropout < 1: raise ValueError(f"dropout must be from 0 to below 1, got {dropout!r}")
 
-# %% ../nbs/15_vae.ipynb #d935acc1
+# %% ../nbs/15_vae.ipynb #19f03d9f
 class MultDAE(_Autoencoder):
     """A denoising autoencoder with a multinomial likelihood: equation (15.22). People who were not in training are folded in; without rows they get popularity.
 
@@ -318,11 +319,11 @@ class MultDAE(_Autoencoder):
         seed: int = 0,                 # of first weights, order and dropout
         device: str = "auto",          # where it is trained and scores are computed
     ):
-        _check_network(factors, hidden, dropout, epochs, lr, batch_size)
+        _check_network(factors, hidden, dropout, epochs, lr, batch_size, weight_decay, decoder_hidden)
         self.factors, self.hidden, self.dropout, self.weight_decay, self.epochs, self.lr, self.batch_size = factors, hidden, dropout, weight_decay, epochs, lr, batch_size
         self.decoder_hidden, self.precision, self.seed, self.device = decoder_hidden, precision, seed, device
 
-# %% ../nbs/15_vae.ipynb #8eb951a3
+# %% ../nbs/15_vae.ipynb #753d26e6
 class MultVAE(_Autoencoder):
     """A variational autoencoder with a multinomial likelihood: equation (15.23), its KL weight annealed by (15.18). People who were not in training are folded in.
 
@@ -345,7 +346,7 @@ class MultVAE(_Autoencoder):
         seed: int = 0,                 # of first weights, order, dropout and noise
         device: str = "auto",          # where it is trained and scores are computed
     ):
-        _check_network(factors, hidden, dropout, epochs, lr, batch_size)
+        _check_network(factors, hidden, dropout, epochs, lr, batch_size, weight_decay, decoder_hidden)
         if not (beta >= 0 and 0 <= anneal <= 1): raise ValueError(f"beta must be >= 0 and anneal from 0 to 1, got {beta!r} and {anneal!r}")
         self.factors, self.hidden, self.beta, self.anneal, self.dropout, self.weight_decay = factors, hidden, beta, anneal, dropout, weight_decay
         self.epochs, self.lr, self.batch_size, self.decoder_hidden, self.precision, self.seed, self.device = epochs, lr, batch_size, decoder_hidden, precision, seed, device

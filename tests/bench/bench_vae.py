@@ -2,7 +2,7 @@
 
 cpu: CPU seconds (user + system of this process) of one fit each, the ratio to the plain loop, NDCG@100 of each on the validation people; then one training step split into its parts.
 cuda: wall seconds of one pass in fp32 and bf16 at several sizes of catalogue, and the largest catalogue whose training step fits into the memory.
-Needs the data (INTEREST_BOOK_DATA) for cpu and, for the comparison, `pip install cornac`. RecBole does not install beside current libraries (TARGETS.md, section 2, has its figures).
+Needs the data (INTEREST_BOOK_DATA) for cpu and, for the comparison, `pip install cornac`. RecBole does not install beside current libraries.
 """
 import os, sys, time
 from pathlib import Path
