@@ -4,10 +4,10 @@
 __all__ = ['MODELS', 'read_pair', 'example_pair', 'families', 'tune_and_run', 'Study', 'compare_pair', 'show_table',
            'report_html', 'recommend_lists', 'doctor', 'main']
 
-# %% ../nbs/28_cli.ipynb #02e421da
-import argparse, html, io, json, os, platform, sys
+# %% ../nbs/28_cli.ipynb #830cf7b9
+import argparse, html, io, json, os, platform, sys, time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -21,12 +21,17 @@ from .core import BookError, DataError, atomic_write
 from .interactions import DomainPair, Interactions
 from .worlds import make_world
 from .splits import Split, audit, cold_start_split, ratio_split
-from .evaluation import Result, choose, compare, comparison_table, is_error, run
+from .evaluation import Result, compare, comparison_table, evaluate, is_error
 from .baselines import EASE, BiasModel, ItemKNN, JointEASE, Popularity, RatingMean, Recommender, TwinLookup, UserKNN
 from .factorization import BPR, BiasedMF, ImplicitALS, TruncatedSVD
 from .linear_mapping import EMCDR, BiasBridge, FusedEMCDR, PlainBridge
 from .nonlinear_mapping import FusedNonlinearEMCDR, NonlinearEMCDR
 from .alignment import AlignedEMCDR
+from .finetuning import FineTuned
+from .multitask import CollectiveMF, MultiTask
+from .vae import MultDAE, MultVAE
+from .cross_domain_vae import CrossDomainVAE
+from .knowledge import ClusterPrior, CodebookTransfer, Distilled, LaplacianPrior
 
 # %% ../nbs/28_cli.ipynb #73701814
 def _columns(text, allowed=("user", "item", "rating", "timestamp")):
@@ -62,7 +67,7 @@ def example_pair(
     "The embedded world that the command uses when it is given no files."
     return make_world(n_users=800, n_source_items=150, n_target_items=150, overlap=0.7, interactions_per_user=(25, 12), seed=seed).pair
 
-# %% ../nbs/28_cli.ipynb #2e41485b
+# %% ../nbs/28_cli.ipynb #10cdddc7
 def _grid(make, **choices):
     "One candidate per combination of the settings that are varied."
     combinations = [dict(zip(choices, values)) for values in product(*choices.values())]
@@ -80,17 +85,32 @@ def families(
     found = {"cold ranking": _cold_rankers, "warm ranking": _warm_rankers, "cold rating": _cold_raters, "warm rating": _warm_raters}[f"{setting} {task}"]()
     return {name: grid for name, grid in found.items() if effort == "all" or name not in _SLOW}
 
+# %% ../nbs/28_cli.ipynb #a4bb734c
 _SLOW = {"nonlinear EMCDR", "kernel bridge", "low-rank bridge", "personalised bridge", "attention bridge", "constant bridge", "aligned, adversarial",
-         "aligned, Gromov–Wasserstein", "fused nonlinear EMCDR"}
+         "aligned, Gromov–Wasserstein", "fused nonlinear EMCDR", "fine-tuned", "multi-task, shared", "multi-task, separate", "Mult-VAE", "Mult-DAE",
+         "cross-domain VAE", "cross-domain VAE, mapped"}
 
-# %% ../nbs/28_cli.ipynb #926f01ea
+# %% ../nbs/28_cli.ipynb #feb04c5e
 _POPULARITY = (0.5, 1.0)      # scores are multiplied by item counts to this power
 
 def _cold_rankers():
     return {"popularity": {"": Popularity}, "copy the twin": {"": TwinLookup},
             "user kNN, source": _grid(lambda neighbours: UserKNN("source", neighbours), neighbours=(10, 25, 50, 100, 200, 400)),
             "joint EASE": _grid(lambda l2, source_weight: JointEASE(l2, source_weight, "shared"), l2=(1000., 3000., 10000., 30000.), source_weight=(0.3, 1.0)),
-            "EMCDR": _grid(EMCDR, factors=(16, 32, 64), popularity=_POPULARITY), **_bridges(), **_aligned()}
+            "EMCDR": _grid(EMCDR, factors=(16, 32, 64), popularity=_POPULARITY), **_bridges(), **_aligned(),
+            "collective MF": _grid(lambda alpha, source_weight: CollectiveMF(32, alpha=alpha, source_weight=source_weight), alpha=(1., 3.), source_weight=(0.2, 0.5, 0.8)),
+            **_tuned(), **_tasks((6, 0.003), (12, 0.01)),
+            **{name: _grid(partial(CrossDomainVAE, 32, joint, hidden=50, epochs=25, lr=1e-2), beta=(0.3, 3.0)) for name, joint in (("cross-domain VAE", "poe"), ("cross-domain VAE, mapped", "mapped"))},
+            "Laplacian prior": _grid(partial(LaplacianPrior, 3., 0.5), neighbours=(20, 100), popularity=(0.1, 0.3)),
+            "cluster prior": _grid(partial(ClusterPrior, 32), groups=(8, 16), popularity=_POPULARITY),
+            "distilled": _grid(partial(Distilled, 32, l2=10000., source_weight=1., rows="shared", ridge=100.), teacher=("joint EASE", "blend"))}
+
+# %% ../nbs/28_cli.ipynb #f1301bf0
+def _tuned(): return {"fine-tuned": _grid(FineTuned, strategy=("features", "full"), l2=(100., 1000.))}
+
+def _tasks(*schedules):
+    return {f"multi-task, {name}": {f"epochs={epochs}, lr={lr}": partial(MultiTask, network, epochs=epochs, lr=lr) for epochs, lr in schedules}
+            for name, network in (("shared", "shared_bottom"), ("separate", "separate"))}
 
 def _bridges():
     quick = dict(loss="observed", lr=1e-3, epochs=20, patience=4)
@@ -105,7 +125,7 @@ def _aligned():
             "aligned, adversarial": _grid(partial(AlignedEMCDR, method="adversarial"), factors=(32,), popularity=(0.5,)),
             **({"aligned, Gromov–Wasserstein": _grid(partial(AlignedEMCDR, method="gromov"), factors=(32,), popularity=(0.5,))} if find_spec("ot") else {})}
 
-# %% ../nbs/28_cli.ipynb #72cabf00
+# %% ../nbs/28_cli.ipynb #1025a190
 def _warm_rankers():
     return {"popularity": {"": Popularity}, "copy the twin": {"": TwinLookup}, "item kNN": _grid(ItemKNN, neighbours=(3, 5, 10, 20, 50, 100)),
             "EASE": _grid(EASE, l2=(10., 30., 100., 300., 1000., 3000.)),
@@ -115,22 +135,33 @@ def _warm_rankers():
             "truncated SVD": _grid(lambda factors, power: TruncatedSVD(factors, item_power=power, popularity=power), factors=(32, 64, 128), power=(0.25, 0.5)),
             "implicit ALS": {f"l2={l2}, alpha={alpha}": partial(ImplicitALS, 64, l2, alpha) for l2, alpha in ((10., 3.), (30., 3.), (50., 4.), (30., 1.), (100., 5.))},
             "BPR": _grid(partial(BPR, 64), l2=(0.01, 0.03), negative_power=(0., 0.5)),
-            "fused nonlinear EMCDR": _grid(partial(FusedNonlinearEMCDR, network="kernel", fusion="gate"), factors=(64, 128))}
+            "fused nonlinear EMCDR": _grid(partial(FusedNonlinearEMCDR, network="kernel", fusion="gate"), factors=(64, 128)),
+            "collective MF": _grid(lambda alpha, source_weight: CollectiveMF(32, alpha=alpha, source_weight=source_weight), alpha=(3., 10.), source_weight=(0.05, 0.2, 0.5)),
+            **_tuned(), **_tasks((12, 0.01)),
+            "Mult-VAE": _grid(partial(MultVAE, 64, 200, lr=6e-3, batch_size=64, epochs=15), beta=(0.1, 0.5), dropout=(0.3, 0.6)),
+            "Mult-DAE": _grid(partial(MultDAE, 64, 200, lr=5e-3, batch_size=64, epochs=15), dropout=(0.3, 0.6)),
+            "cross-domain VAE": _grid(partial(CrossDomainVAE, 64, blind=0.2, source_weight=0.2, weight_decay=0.0, batch_size=64, epochs=20, lr=1e-2), beta=(0.1, 0.5)),
+            "cluster prior": _grid(partial(ClusterPrior, 64), groups=(8,), prior_rows=(2., 10.)),
+            "distilled": _grid(partial(Distilled, 64, source_weight=0.1), l2=(100., 300.), ridge=(1., 10.))}
 
-# %% ../nbs/28_cli.ipynb #ed7904ff
+# %% ../nbs/28_cli.ipynb #8f122abf
 def _cold_raters():
     return {"mean of all": {"": lambda: RatingMean(by="all")}, "item mean": _grid(RatingMean, damping=(0.5, 1., 2., 5., 10., 20.)),
             "plain bridge": _grid(PlainBridge, damping=(0.25, 0.5, 1., 2., 5., 10.)), "bias bridge": {"": BiasBridge}, "EMCDR": _grid(EMCDR, factors=(4, 8, 16, 32)),
             "nonlinear EMCDR": _grid(partial(NonlinearEMCDR, network="mlp", lr=1e-3, epochs=20), factors=(4, 8), loss=("mapping", "observed")),
             "kernel bridge": _grid(partial(NonlinearEMCDR, network="kernel"), factors=(4, 8)),
-            "aligned, transport plan": _grid(partial(AlignedEMCDR, method="sinkhorn"), factors=(4, 8))}
+            "aligned, transport plan": _grid(partial(AlignedEMCDR, method="sinkhorn"), factors=(4, 8)),
+            "collective MF": _grid(CollectiveMF, factors=(4, 8), l2=(2., 5.)),
+            "Laplacian prior": _grid(partial(LaplacianPrior, neighbours=20, alone=0.1), pull=(0.3, 1., 3.)), "cluster prior": _grid(partial(ClusterPrior, 8), groups=(4, 8))}
 
 def _warm_raters():
     bias = {"bias model": _grid(BiasModel, user_damping=(2., 5., 15.), item_damping=(2., 10.))}
     factors = {"biased MF": {f"l2={l2}, count_power={power}": partial(BiasedMF, 32, l2, power) for l2, power in ((1.1, 0.5), (1.5, 0.5), (2., 0.4), (3., 0.3), (5., 0.3))}}
-    return bias | factors | {name: grid for name, grid in _cold_raters().items() if name in ("mean of all", "item mean", "plain bridge", "bias bridge", "EMCDR")}
+    books = {f"codebook{what}": _grid(partial(CodebookTransfer, table), gain=(0.25, 0.5, 1.)) for what, table in (("", "source"), (", own pattern", "target"), (", shuffled", "shuffled"))}
+    both = ("mean of all", "item mean", "plain bridge", "bias bridge", "EMCDR", "collective MF", "Laplacian prior")
+    return bias | factors | books | {name: grid for name, grid in _cold_raters().items() if name in both}
 
-# %% ../nbs/28_cli.ipynb #48418d3f
+# %% ../nbs/28_cli.ipynb #4d887c3e
 def tune_and_run(
     methods: dict[str, dict[str, Callable]],   # from `families`
     splits: Sequence[Split],                   # one per seed, each with validation rows
@@ -138,17 +169,28 @@ def tune_and_run(
     tune_on: str,                              # the metric that decides on validation
     progress: Callable[[str], None] = lambda line: None,   # told what is being done
 ) -> tuple[list[Result], pd.DataFrame]:        # results of the chosen settings; what was chosen, split by method
-    "For every split and method: choose the setting on the validation rows, fit it on the training rows, measure it once on the test rows."
+    "For every split and method: fit each setting on the training rows, keep the one that is best on the validation rows, measure that one on the test rows."
     results, chosen = [], []
     for n, split in enumerate(splits, 1):
         for name, candidates in methods.items():
             progress(f"split {n} of {len(splits)}: {name}")
-            label = choose(candidates, split, tune_on) if len(candidates) > 1 else next(iter(candidates))
-            results += run({name: candidates[label]}, [split], metrics)
+            label, model, seconds = _best_of(candidates, split, tune_on)
+            results.append(replace(evaluate(model, split, metrics), model=name, fit_cpu_s=seconds))
             chosen.append({"split": n, "method": name, "setting": label})
     return results, pd.DataFrame(chosen).pivot(index="split", columns="method", values="setting")[list(methods)]
 
-# %% ../nbs/28_cli.ipynb #c8b20fa3
+def _best_of(candidates, split, metric):
+    "Label, fitted model and CPU seconds of the fit; the first on a tie."
+    best, sign = None, -1 if is_error(metric) else 1
+    for label, make in candidates.items():
+        start = time.process_time()
+        model = make().fit(split.train)
+        seconds = time.process_time() - start
+        value = sign * evaluate(model, split.validation, [metric]).summary()[metric] if len(candidates) > 1 else 0.0
+        if best is None or value > best[0]: best = value, label, model, seconds
+    return best[1:]
+
+# %% ../nbs/28_cli.ipynb #bb999928
 @dataclass
 class Study:
     "What `compare_pair` found: everything the report shows."
@@ -161,6 +203,7 @@ class Study:
     chosen: pd.DataFrame        # settings chosen on validation
     audit: pd.DataFrame         # findings on the first split
     table: pd.DataFrame         # the comparison
+    left_out: tuple = ()        # methods that were not tried, because one fit of them takes seconds
 
     def verdict(self) -> str:
         "One sentence: which method leads, and whether its lead over the baseline is clear of zero."
@@ -180,7 +223,7 @@ def _splits(pair, setting, seeds):
     make = cold_start_split if setting == "cold" else ratio_split
     return [make(pair, test=0.2, valid=0.1, seed=s) for s in range(seeds)]
 
-# %% ../nbs/28_cli.ipynb #1eb9232f
+# %% ../nbs/28_cli.ipynb #9b95b91a
 def compare_pair(
     pair: DomainPair,              # two domains
     setting: str = "cold",         # "cold" or "warm"
@@ -203,9 +246,12 @@ def compare_pair(
     report = audit(splits[0])
     results, chosen = tune_and_run(methods, splits, metrics, metrics[0], progress)
     baseline = "item mean" if task == "rating" else "popularity" if setting == "cold" else "EASE"
-    return Study(pair, task, setting, metrics, baseline, results, chosen, report.table, comparison_table(results, metrics, baseline))
+    return Study(pair, task, setting, metrics, baseline, results, chosen, report.table, comparison_table(results, metrics, baseline),
+                 tuple(m for m in families(task, setting) if m not in methods))
 
-# %% ../nbs/28_cli.ipynb #40df9d3c
+# %% ../nbs/28_cli.ipynb #5ffe9e56
+def _left_out(study): return ["Not tried, one fit takes seconds (--effort all): " + "; ".join(study.left_out) + "."] if study.left_out else []
+
 def show_table(
     study: Study,     # from `compare_pair`
 ) -> str:             # for a terminal
@@ -233,7 +279,7 @@ def _picture(study):
     out = io.StringIO(); fig.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return out.getvalue()[out.getvalue().index("<svg"):]
 
-# %% ../nbs/28_cli.ipynb #273eb28e
+# %% ../nbs/28_cli.ipynb #e94a6005
 _STYLE = """body{font:16px/1.55 Georgia,serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}h1,h2{font-family:Helvetica,Arial,sans-serif}
 table{border-collapse:collapse;font-size:.86rem;margin:.6rem 0 1.4rem}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child{text-align:left}p.verdict{font-size:1.15rem;border-left:4px solid #0072B2;padding-left:.8rem}svg{max-width:100%;height:auto}"""
@@ -242,7 +288,7 @@ def _section(study):
     "The part of the report that belongs to one study."
     table = lambda frame: frame.to_html(float_format="{:.4f}".format, na_rep="", border=0)
     return "".join([f"<h2>{study.task.capitalize()}, {study.setting} users</h2>", f'<p class="verdict">{html.escape(study.verdict())}</p>', _picture(study),
-                    "<h3>The table</h3>", table(study.table), "<h3>What the audit found on the first split</h3>", table(study.audit.set_index(study.audit.columns[0])),
+                    "<h3>The table</h3>", table(study.table), *(f"<p>{html.escape(line)}</p>" for line in _left_out(study)), "<h3>What the audit found on the first split</h3>", table(study.audit.set_index(study.audit.columns[0])),
                     "<h3>Settings chosen on validation</h3>", table(study.chosen.T)])
 
 # %% ../nbs/28_cli.ipynb #333c4081
@@ -259,10 +305,11 @@ def report_html(
             "(no sampled negatives). Differences are paired by user; intervals resample users and hold 95 % of the resamples. "
             "A method whose interval holds zero has not been shown to help.</p></body></html>")
 
-# %% ../nbs/28_cli.ipynb #cac41c37
+# %% ../nbs/28_cli.ipynb #13164209
 MODELS = {"popularity": lambda: Popularity(), "item-knn": lambda: ItemKNN(), "user-knn": lambda: UserKNN("both"), "ease": lambda: EASE(l2=100.0),
           "joint-ease": lambda: JointEASE(l2=100.0, rows="all"), "implicit-als": lambda: ImplicitALS(factors=32), "emcdr": lambda: EMCDR(factors=16),
-          "nonlinear-emcdr": lambda: NonlinearEMCDR(factors=16), "aligned-emcdr": lambda: AlignedEMCDR(factors=16, method="sinkhorn")}
+          "nonlinear-emcdr": lambda: NonlinearEMCDR(factors=16), "aligned-emcdr": lambda: AlignedEMCDR(factors=16, method="sinkhorn"),
+          "collective-mf": lambda: CollectiveMF(), "fine-tuned": lambda: FineTuned(), "multi-task": lambda: MultiTask(), "mult-vae": lambda: MultVAE()}
 
 def recommend_lists(
     pair: DomainPair,         # everything that is known
@@ -312,7 +359,7 @@ def _file_options():
     files.add_argument("--json", action="store_true", help="machine-readable output")
     return files
 
-# %% ../nbs/28_cli.ipynb #5103ae18
+# %% ../nbs/28_cli.ipynb #2bcedab1
 def _parser():
     ap = argparse.ArgumentParser(prog="interest-book", description="Carry interests from one domain to another, and measure whether it pays.",
                                  epilog="Exit status: 0 all went well, 2 the input cannot be used (the message says why).")
@@ -323,14 +370,14 @@ def _parser():
     c.add_argument("--setting", choices=["cold", "warm", "both"], default="both"); c.add_argument("--task", choices=["auto", "ranking", "rating"], default="auto")
     c.add_argument("--seeds", type=int, default=3, help="splits to average over (default 3)"); c.add_argument("--k", type=int, default=10, help="length of the list (default 10)")
     c.add_argument("--min-rating", type=float, help="ranking: ratings from here up count as interactions"); c.add_argument("--out", default="interest-book-report.html", help="the report (default %(default)s)")
-    c.add_argument("--effort", choices=["quick", "all"], help="quick: without the methods that need seconds for one fit (default: all with files, quick without)")
+    c.add_argument("--effort", choices=["quick", "all"], default="quick", help="quick: without the methods that need seconds for one fit (default); all: with them")
     r = verbs.add_parser("recommend", parents=[files], help="lists for people you name")
     r.add_argument("--user", action="append", default=[], help="whom to serve; repeat it; default: everybody without target rows")
     r.add_argument("--method", default="emcdr", help=f"one of {', '.join(MODELS)} (default %(default)s)"); r.add_argument("--k", type=int, default=10)
     d = verbs.add_parser("doctor", help="versions, device, data found, what to install"); d.add_argument("--json", action="store_true")
     return ap
 
-# %% ../nbs/28_cli.ipynb #f54648b7
+# %% ../nbs/28_cli.ipynb #ae3ffcc1
 def _pair_of(args):
     if bool(args.source) != bool(args.target): raise DataError("give both --source and --target, or neither for the embedded world")
     if not args.source: return example_pair(), "Embedded world"
@@ -343,22 +390,21 @@ def _compare(args):
     say = (lambda line: print(f"\r{line:<60}", end="", file=sys.stderr, flush=True)) if sys.stderr.isatty() else (lambda line: None)
     tasks = ["ranking"] + ["rating"] * (pair.source.is_explicit and pair.target.is_explicit) if args.task == "auto" else [args.task]
     settings = ["cold", "warm"] if args.setting == "both" else [args.setting]
-    effort = args.effort or ("all" if args.source else "quick")
-    studies = [compare_pair(pair, setting, task, args.seeds, args.k, args.min_rating, say, effort) for task in tasks for setting in settings]
+    studies = [compare_pair(pair, setting, task, args.seeds, args.k, args.min_rating, say, args.effort) for task in tasks for setting in settings]
     say("")
     with atomic_write(args.out) as f: f.write(report_html(studies, title))
     if args.json: print(json.dumps([_plain(s) for s in studies], indent=1))
     else: print(_as_text(title, pair, studies) + f"\n\nReport: {args.out}")
 
-# %% ../nbs/28_cli.ipynb #26a864b9
+# %% ../nbs/28_cli.ipynb #a840330f
 def _plain(study):
     rows = {m: json.loads(study.table[m].to_json(orient="index")) for m in study.metrics}
     return {"task": study.task, "setting": study.setting, "baseline": study.baseline, "verdict": study.verdict(), "table": rows,
-            "fingerprints": sorted({r.fingerprint for r in study.results}), "chosen": study.chosen.to_dict(orient="index")}
+            "left_out": list(study.left_out), "fingerprints": sorted({r.fingerprint for r in study.results}), "chosen": study.chosen.to_dict(orient="index")}
 
 def _as_text(title, pair, studies):
     lines = [title, "", pair.describe().T.to_string()]
-    for s in studies: lines += ["", f"== {s.task}, {s.setting} users ==", show_table(s), s.verdict()]
+    for s in studies: lines += ["", f"== {s.task}, {s.setting} users ==", show_table(s), s.verdict(), *_left_out(s)]
     return "\n".join(lines)
 
 # %% ../nbs/28_cli.ipynb #527bc78f

@@ -25,11 +25,13 @@ from interest_book.alignment import anchors_record
 from interest_book.baselines import EASE, ItemKNN, JointEASE, Popularity, TwinLookup, UserKNN, ml1m_record, ml100k_record
 from interest_book.cli import families, tune_and_run
 from interest_book.core import rng, write_record
+from interest_book.cross_domain_vae import cross_worlds_record
 from interest_book.datasets import data_record, load, published_parts, sheet
 from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
 from interest_book.factorization import ml1m_als_record, ml100k_mf_record
 from interest_book.finetuning import finetuning_record, ties_record
 from interest_book.interactions import DomainPair
+from interest_book.knowledge import bookcrossing_record, distillation_record
 from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
 from interest_book.metrics import ranks, sampled_ranking_record
 from interest_book.multitask import multitask_record, sharing_record
@@ -254,6 +256,7 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "13_ties": (popularity_ties, "13_ties"),
             "14_worlds": (sharing_record,),
             "15_ml1m_strong": (ml1m_vae_record, "strong", (0, 1)), "15_ml1m_steps": (ml1m_vae_record, "steps", (0,)),
+            "16_worlds": (cross_worlds_record,), "17_movielens_bookcrossing": (bookcrossing_record,), "17_distillation": (distillation_record,),
             "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
