@@ -47,6 +47,9 @@ def test_page_loads_clean_and_math_is_typeset(page, address, name):
         page.evaluate("MathJax.startup.promise")
         assert page.locator("mjx-merror").count() == 0
         assert page.locator("div.math:not(:has(mjx-container))").count() == 0
+        left = "e => e.getBoundingClientRect().left"
+        cut = page.evaluate(f"(() => {{ const left = {left}; return [...document.querySelectorAll('div.math mjx-container')].filter(e => left(e) < left(e.closest('div.math')) - 2).length }})()")
+        assert cut == 0, "equations whose left edge cannot be scrolled to"
     body = page.inner_text("article")
     assert not re.search(r"\\tag\{|\$\$|\\begin\{", body.replace("\\tag{…}", "")) or "core" in name, "raw LaTeX on the page"
     assert not re.search(r"\[[^\]]*@\w+\d{4}", body), "a citation was not resolved"
