@@ -49,7 +49,7 @@ PAIRS = {"douban_book_music": ("douban_book_music", False), "douban_music_book":
          "amazon_arts_office": ("urllm_arts_office", False), "amazon_office_arts": ("urllm_arts_office", True)}
 RATED = list(PAIRS)[:4]                                                              # the others have no ratings: rankings only
 SMALLER = {"amazon_beauty_electronics": (3, "all"), "amazon_electronics_beauty": (3, "all"),    # splits, effort: so that a record takes minutes, not hours
-           "amazon_arts_office": (3, "quick"), "amazon_office_arts": (3, "quick")}              # 8,574 people: one fit takes ten times as long
+           "amazon_arts_office": (3, "quick"), "amazon_office_arts": (3, "quick")}              # 8,574 people, and items by the thousand: the trained methods would take hours
 def scope(pair_name): return SMALLER.get(pair_name, (SEEDS, "all"))
 LIKED = 3      # rankings: ratings from 3 up count as interactions, then every user and item keeps at least CORE of them
 CORE = 5
