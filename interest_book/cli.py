@@ -100,7 +100,7 @@ def _cold_rankers():
             "EMCDR": _grid(EMCDR, factors=(16, 32, 64), popularity=_POPULARITY), **_bridges(), **_aligned(),
             "collective MF": _grid(lambda alpha, source_weight: CollectiveMF(32, alpha=alpha, source_weight=source_weight), alpha=(1., 3.), source_weight=(0.2, 0.5, 0.8)),
             **_tuned(), **_tasks((6, 0.003), (12, 0.01)),
-            **{name: _grid(partial(CrossDomainVAE, 32, joint, hidden=50, epochs=25, lr=1e-2), beta=(0.3, 3.0)) for name, joint in (("cross-domain VAE", "poe"), ("cross-domain VAE, mapped", "mapped"))},
+            **{name: _grid(partial(CrossDomainVAE, 32, joint, hidden=50, epochs=25, lr=1e-2), beta=(0.3, 3.0, 10.0)) for name, joint in (("cross-domain VAE", "poe"), ("cross-domain VAE, mapped", "mapped"))},
             "Laplacian prior": _grid(partial(LaplacianPrior, 3., 0.5), neighbours=(20, 100), popularity=(0.1, 0.3)),
             "cluster prior": _grid(partial(ClusterPrior, 32), groups=(8, 16), popularity=_POPULARITY),
             "distilled": _grid(partial(Distilled, 32, l2=10000., source_weight=1., rows="shared", ridge=100.), teacher=("joint EASE", "blend"))}
