@@ -100,7 +100,7 @@ class CheckpointMismatchError(CheckpointError): "A checkpoint was written with o
 def _rows(part, index, device):
     "The rows of one tensor or CSR array, dense, on the device."
     if sp.issparse(part): return torch.from_numpy(part[index.numpy()].toarray()).to(device)
-    return part[index.to(part.device)].to(device)
+    return part.index_select(0, index.to(part.device)).to(device)
 
 def _check_data(data):
     "The number of rows; errors are named before any work."
