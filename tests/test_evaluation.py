@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from interest_book.core import DataError, ShapeError, UnknownIdError, rng
+from interest_book.core import DataError, ShapeError, UnavailableError, UnknownIdError, rng, write_record
 from interest_book.evaluation import (Comparison, MissingMetricError, Result, ScoreError, SplitMismatchError, bootstrap_interval, choose, compare,
     clear_of_zero, compare_all, comparison_table, cross_validate, evaluate, field_record, holm, ips, is_error, noise_record, peeking, planning, power_paired, record_table, run, sample_size, side_by_side,
-    seed_spread, sign_flip_test, snips, t_interval, users_needed, welch_test)
+    read_field, seed_spread, sign_flip_test, snips, t_interval, users_needed, welch_test, who_is_ahead)
 from interest_book.interactions import DomainPair, Interactions
 from interest_book.splits import cold_start_split, published_split, ratio_split, strong_split
 
@@ -476,3 +476,12 @@ def test_records_stand_side_by_side_and_only_clear_gains_are_named():
     assert clear_of_zero(nobody, "ndcg@10", "pop") == []
     table = side_by_side({"one": ranking, "two": {**ranking, "results": ranking["results"][:3]}}, "ndcg@10", "pop", ["b", "pop", "c", "unknown"])
     assert list(table.index) == ["b", "pop", "c"] and table.loc["pop", "one"] == "0.2000 (baseline)" and table.loc["b", "one"] == "+0.0500 [-0.0100, +0.1000]" and table.loc["c", "two"] == ""
+    lines = who_is_ahead({"one": ranking, "two": nobody, "three": {**ranking, "comparisons": []}}, "ndcg@10", "pop", ["a", "b"]).split("\n")
+    assert lines == ["one: ahead of pop, clear of zero: a (of 2)", "two: ahead of pop, clear of zero: none (of 2)", "three: not in the record"]
+
+
+def test_field_records_are_found_by_direction(tmp_path, monkeypatch):
+    monkeypatch.setenv("INTEREST_BOOK_RECORDS", str(tmp_path))
+    write_record("field_x_y_warm_rating", {"results": [], "name": "here"})
+    assert read_field("warm", "rating", {"x to y": "x_y"})["x to y"]["name"] == "here"
+    with pytest.raises(UnavailableError, match="field_x_y_cold_ranking"): read_field("cold", directions={"x to y": "x_y"})
