@@ -8,12 +8,17 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = sorted((ROOT / "nbs").glob("*.ipynb"))
-NUMBER = {p.stem.split("_", 1)[1]: int(p.stem[:2]) for p in NBS}          # module -> chapter number
+CHAPTERS = [p for p in NBS if p.stem[0].isdigit()]                          # 00_core: a chapter, exported as a module
+APPENDICES = [p for p in NBS if not p.stem[0].isdigit()]                    # B_claims: run and compared like a chapter, exports nothing, may import every module
+NUMBER = {p.stem.split("_", 1)[1]: int(p.stem[:2]) for p in CHAPTERS}     # module -> chapter number
 MODULES = sorted(NUMBER)
-chapter = pytest.mark.parametrize("path", NBS, ids=lambda p: p.stem)
+notebook = pytest.mark.parametrize("path", NBS, ids=lambda p: p.stem)
+chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+appendix = pytest.mark.parametrize("path", APPENDICES, ids=lambda p: p.stem)
 module = pytest.mark.parametrize("name", MODULES)
 
 
+def label(path): return path.stem.split("_", 1)[0].lstrip("0") or "0"      # what the notebook's tags begin with: 0, 10, B
 def cells(path, kind=None): return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if kind in (None, c["cell_type"])]
 def text(cell): return "".join(cell["source"])
 def prose(path): return "\n".join(text(c) for c in cells(path, "markdown"))
@@ -30,9 +35,9 @@ def book_imports(source):
     return out
 
 
-@chapter
+@notebook
 def test_imports_point_backward(path):
-    own = int(path.stem[:2])
+    own = int(path.stem[:2]) if path in CHAPTERS else max(NUMBER.values())
     for c in cells(path, "code"):
         source = "\n".join(l for l in text(c).split("\n") if not l.startswith(("%", "!")))
         for name in book_imports(source):
@@ -41,14 +46,14 @@ def test_imports_point_backward(path):
             assert NUMBER[name] <= limit, f"{path.stem} imports {name} (chapter {NUMBER[name]}): the arrow points forward"
 
 
-@chapter
+@notebook
 def test_every_equation_is_bound_to_a_check(path):
     tags = re.findall(r"\\tag\{([^}]+)\}", prose(path))
     bound = set(re.findall(r"""eq\s*=\s*f?["']([^"']+)["']""", "\n".join(text(c) for c in cells(path, "code"))))
     displayed = len(re.findall(r"^\$\$\s*$", prose(path), re.M)) // 2
     assert displayed == len(tags), f"{displayed} displayed equations, {len(tags)} tags"
     assert sorted(set(tags) - bound) == [], "equations without an executed check"
-    assert all(t.split(".")[0] == str(int(path.stem[:2])) for t in tags), "a tag must begin with the chapter's number"
+    assert all(t.split(".")[0] == label(path) for t in tags), "a tag must begin with the chapter's number or the appendix's letter"
     printed = "\n".join("".join(o.get("text", "")) for c in cells(path, "code") for o in c["outputs"])
     assert [t for t in tags if f"({t})" not in printed] == [], "a check is written but its cell was not run"
 
@@ -62,16 +67,26 @@ def test_equation_tags_and_anchors_are_unique_in_the_book():
 FENCE = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\]\([^)]*\)|https?://\S+|<[^>]*>", re.S)
 RESULT = re.compile(r"(?<![\w.\-(])(?:0?\.\d{2,}|\d+\.\d+ ?%|\d{1,2}(?:\.\d+)?×|\d+(?:\.\d+)? ?(?:times|percent) (?:faster|better|higher|lower|worse))")
 
-@chapter
+@notebook
 def test_no_typed_results(path):
     assert [m.group(0) for c in cells(path, "markdown") for m in RESULT.finditer(FENCE.sub(" ", text(c)))] == []
 
 
 @chapter
-def test_form_of_a_chapter(path):
-    all_cells = cells(path)
-    assert re.fullmatch(rf"# {int(path.stem[:2]):02d} · [^\n]+", text(all_cells[0])), "first cell: the title alone, with the chapter's number"
-    assert text(all_cells[1]) == f"#| default_exp {path.stem.split('_', 1)[1]}", "second cell: default_exp alone"
+def test_a_chapter_is_a_module(path):
+    assert re.fullmatch(r"\d\d_[a-z]\w*", path.stem), "a chapter's file is named by two digits and its module"
+    assert text(cells(path)[1]) == f"#| default_exp {path.stem.split('_', 1)[1]}", "second cell: default_exp alone"
+
+
+@appendix
+def test_an_appendix_is_no_module(path):
+    assert re.fullmatch(r"[A-Z]_[a-z]\w*", path.stem), "an appendix's file is named by one capital letter and a word"
+    assert [text(c)[:60] for c in cells(path, "code") if re.search(r"^#\s*\|\s*(default_exp|export)", text(c), re.M)] == []
+
+
+@notebook
+def test_form(path):
+    assert re.fullmatch(rf"# {path.stem.split('_', 1)[0]} · [^\n]+", text(cells(path)[0])), "first cell: the title alone, with the chapter's number or the appendix's letter"
     for c in cells(path, "code"):
         s = text(c)
         assert len(code_lines(c)) <= 30, f"a cell of {len(code_lines(c))} lines: {s[:60]}"
@@ -83,27 +98,28 @@ def test_form_of_a_chapter(path):
             assert not re.search(r"/(?:root|home|work|Users|tmp|opt)/\w", shown), f"machine path in an output: {shown[:200]}"
 
 
-@chapter
+@notebook
 def test_long_cells_are_rare(path):
     lengths = [len(code_lines(c)) for c in cells(path, "code")]
     assert sum(n > 20 for n in lengths) <= max(2, len(lengths) // 8), f"cells over 20 lines: {[n for n in lengths if n > 20]}"
 
 
-@chapter
+@notebook
 def test_prose_carries_the_chapter(path):
     words = len(re.findall(r"[A-Za-z]{2,}", FENCE.sub(" ", prose(path))))
     lines = sum(len(code_lines(c)) for c in cells(path, "code"))
     assert words >= 4 * lines, f"{words} words for {lines} lines of code"
 
 
-@chapter
+@notebook
 def test_sections(path):
     heads = "\n".join(l.lower() for l in prose(path).split("\n") if l.startswith("#"))
     needed = {"at a glance": "at a glance", "six users": "six users", "limits": "does not show", "recap": "recap", "exercises": "exercises", "sources": "sources"}
+    if path in APPENDICES: needed = {"limits": "does not show", "sources": "sources"}      # an appendix teaches nothing new: it says what it does not show and where it comes from
     assert [k for k, v in needed.items() if v not in heads] == []
 
 
-@chapter
+@notebook
 def test_every_figure_has_a_caption(path):
     figures = sum(any(k.startswith("image/") for k in o.get("data", {})) for c in cells(path, "code") for o in c["outputs"])
     assert len(re.findall(r"\*\*Figure [\w.]+\*\*", prose(path))) >= figures
@@ -119,7 +135,7 @@ def test_citations_and_bibliography_agree():
     assert sorted(set(keys) - cited) == [], "in references.bib but never cited"
 
 
-@chapter
+@notebook
 def test_links_between_chapters_resolve(path):
     for target in re.findall(r"\]\(([\w./-]+\.ipynb)(?:#[\w-]+)?\)", prose(path)): assert (path.parent / target).is_file(), target
 
@@ -127,7 +143,8 @@ def test_links_between_chapters_resolve(path):
 def test_table_of_contents_is_the_folder():
     book = yaml.safe_load((ROOT / "_quarto.yml").read_text())["book"]
     listed = [c for part in book["chapters"] if isinstance(part, dict) for c in part["chapters"]]
-    assert listed == [f"nbs/{p.name}" for p in NBS]
+    assert listed == [f"nbs/{p.name}" for p in CHAPTERS]
+    assert book.get("appendices", []) == [f"nbs/{p.name}" for p in APPENDICES]
     assert MODULES == sorted(p.stem for p in (ROOT / "interest_book").glob("*.py") if not p.stem.startswith("_"))
 
 
