@@ -7,7 +7,7 @@ __all__ = ['RATING_METRICS', 'DIRECTIONS', 'MORE_DIRECTIONS', 'SplitMismatchErro
            'users_needed', 'planning', 'peeking', 'ips', 'snips', 'field_record', 'record_table', 'side_by_side',
            'clear_of_zero', 'who_is_ahead', 'read_field', 'noise_record', 'welch_test']
 
-# %% ../nbs/06_evaluation.ipynb #64e64242
+# %% ../nbs/06_evaluation.ipynb #1e861b75
 import json, platform, time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +21,7 @@ import torch
 from scipy import stats
 from tqdm import tqdm
 
-from .core import DataError, UnknownIdError, atomic_write, check_shape, read_record, rng
+from .core import DataError, UnavailableError, UnknownIdError, atomic_write, check_shape, read_record, rng
 from .interactions import DomainPair
 from .metrics import ScoreError, ranking_metrics
 from .splits import Split, cold_start_split, kfold_splits
@@ -677,7 +677,7 @@ def who_is_ahead(
         lines.append(f"{heading}: ahead of {baseline}, clear of zero: {', '.join(clear_of_zero(record, metric, baseline, there)) or 'none'} (of {len(there)})" if there and known else f"{heading}: not in the record")
     return "\n".join(lines)
 
-# %% ../nbs/06_evaluation.ipynb #c6dc9fa4
+# %% ../nbs/06_evaluation.ipynb #673ac288
 DIRECTIONS = {"Douban books → music": "douban_book_music", "Douban music → books": "douban_music_book",
               "Amazon books → films": "amazon_books_movies", "Amazon films → books": "amazon_movies_books"}
 MORE_DIRECTIONS = {"beauty → electronics": "amazon_beauty_electronics", "electronics → beauty": "amazon_electronics_beauty",
@@ -688,8 +688,13 @@ def read_field(
     task: str = "ranking",                       # "ranking" or "rating"
     directions: dict[str, str] = DIRECTIONS,     # heading -> name of the direction in the record's name
 ) -> dict[str, dict]:                            # heading -> record, for `side_by_side`
-    "The field records of several directions. Raises `UnavailableError` for one that is not stored."
-    return {heading: read_record(f"field_{name}_{setting}_{task}") for heading, name in directions.items()}
+    "The field records of several directions; one that is not stored is left out. Raises `UnavailableError` if none is."
+    found = {}
+    for heading, name in directions.items():
+        try: found[heading] = read_record(f"field_{name}_{setting}_{task}")
+        except UnavailableError as e: missing = e
+    if not found: raise missing
+    return found
 
 # %% ../nbs/06_evaluation.ipynb #2728d53f
 def noise_record(

@@ -484,4 +484,5 @@ def test_field_records_are_found_by_direction(tmp_path, monkeypatch):
     monkeypatch.setenv("INTEREST_BOOK_RECORDS", str(tmp_path))
     write_record("field_x_y_warm_rating", {"results": [], "name": "here"})
     assert read_field("warm", "rating", {"x to y": "x_y"})["x to y"]["name"] == "here"
+    assert list(read_field("warm", "rating", {"gone": "y_x", "x to y": "x_y"})) == ["x to y"]
     with pytest.raises(UnavailableError, match="field_x_y_cold_ranking"): read_field("cold", directions={"x to y": "x_y"})
