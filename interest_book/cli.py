@@ -4,7 +4,7 @@
 __all__ = ['MODELS', 'read_pair', 'example_pair', 'families', 'tune_and_run', 'Study', 'compare_pair', 'show_table',
            'report_html', 'recommend_lists', 'doctor', 'main']
 
-# %% ../nbs/28_cli.ipynb #830cf7b9
+# %% ../nbs/28_cli.ipynb #d847516c
 import argparse, html, io, json, os, platform, sys, time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +32,7 @@ from .multitask import CollectiveMF, MultiTask
 from .vae import MultDAE, MultVAE
 from .cross_domain_vae import CrossDomainVAE
 from .knowledge import ClusterPrior, CodebookTransfer, Distilled, LaplacianPrior
+from .graph import GraphFilter, LightGCN, TwoGraphs
 
 # %% ../nbs/28_cli.ipynb #73701814
 def _columns(text, allowed=("user", "item", "rating", "timestamp")):
@@ -85,12 +86,12 @@ def families(
     found = {"cold ranking": _cold_rankers, "warm ranking": _warm_rankers, "cold rating": _cold_raters, "warm rating": _warm_raters}[f"{setting} {task}"]()
     return {name: grid for name, grid in found.items() if effort == "all" or name not in _SLOW}
 
-# %% ../nbs/28_cli.ipynb #a4bb734c
+# %% ../nbs/28_cli.ipynb #57d9a834
 _SLOW = {"nonlinear EMCDR", "kernel bridge", "low-rank bridge", "personalised bridge", "attention bridge", "constant bridge", "aligned, adversarial",
          "aligned, Gromov–Wasserstein", "fused nonlinear EMCDR", "fine-tuned", "multi-task, shared", "multi-task, separate", "Mult-VAE", "Mult-DAE",
-         "cross-domain VAE", "cross-domain VAE, mapped"}
+         "cross-domain VAE", "cross-domain VAE, mapped", "LightGCN", "two graphs"}
 
-# %% ../nbs/28_cli.ipynb #feb04c5e
+# %% ../nbs/28_cli.ipynb #f6129931
 _POPULARITY = (0.5, 1.0)      # scores are multiplied by item counts to this power
 
 def _cold_rankers():
@@ -103,7 +104,10 @@ def _cold_rankers():
             **{name: _grid(partial(CrossDomainVAE, 32, joint, hidden=50, epochs=25, lr=1e-2), beta=(0.3, 3.0, 10.0)) for name, joint in (("cross-domain VAE", "poe"), ("cross-domain VAE, mapped", "mapped"))},
             "Laplacian prior": _grid(partial(LaplacianPrior, 3., 0.5), neighbours=(20, 100), popularity=(0.1, 0.3)),
             "cluster prior": _grid(partial(ClusterPrior, 32), groups=(8, 16), popularity=_POPULARITY),
-            "distilled": _grid(partial(Distilled, 32, l2=10000., source_weight=1., rows="shared", ridge=100.), teacher=("joint EASE", "blend"))}
+            "distilled": _grid(partial(Distilled, 32, l2=10000., source_weight=1., rows="shared", ridge=100.), teacher=("joint EASE", "blend")),
+            "graph filter": _grid(GraphFilter, source_weight=(1., 3., 10.), low_pass=(0., 0.3), popularity=(0.25, 0.5)),
+            "LightGCN": _grid(partial(LightGCN, 32, epochs=20, batch_size=512, lr=0.03), hide=(0., 1.)),
+            "two graphs": _grid(partial(TwoGraphs, 32, hide=1., source_loss=0.1, epochs=15, batch_size=512, lr=0.03), exchange=(0.5, 1.))}
 
 # %% ../nbs/28_cli.ipynb #f1301bf0
 def _tuned(): return {"fine-tuned": _grid(FineTuned, strategy=("features", "full"), l2=(100., 1000.))}
@@ -125,7 +129,7 @@ def _aligned():
             "aligned, adversarial": _grid(partial(AlignedEMCDR, method="adversarial"), factors=(32,), popularity=(0.5,)),
             **({"aligned, Gromov–Wasserstein": _grid(partial(AlignedEMCDR, method="gromov"), factors=(32,), popularity=(0.5,))} if find_spec("ot") else {})}
 
-# %% ../nbs/28_cli.ipynb #1025a190
+# %% ../nbs/28_cli.ipynb #70d98243
 def _warm_rankers():
     return {"popularity": {"": Popularity}, "copy the twin": {"": TwinLookup}, "item kNN": _grid(ItemKNN, neighbours=(3, 5, 10, 20, 50, 100)),
             "EASE": _grid(EASE, l2=(10., 30., 100., 300., 1000., 3000.)),
@@ -142,7 +146,10 @@ def _warm_rankers():
             "Mult-DAE": _grid(partial(MultDAE, 64, 200, lr=5e-3, batch_size=64, epochs=15), dropout=(0.3, 0.6)),
             "cross-domain VAE": _grid(partial(CrossDomainVAE, 64, blind=0.2, source_weight=0.2, weight_decay=0.0, batch_size=64, epochs=20, lr=1e-2), beta=(0.1, 0.5)),
             "cluster prior": _grid(partial(ClusterPrior, 64), groups=(8,), prior_rows=(2., 10.)),
-            "distilled": _grid(partial(Distilled, 64, source_weight=0.1), l2=(100., 300.), ridge=(1., 10.))}
+            "distilled": _grid(partial(Distilled, 64, source_weight=0.1), l2=(100., 300.), ridge=(1., 10.)),
+            "graph filter": _grid(partial(GraphFilter, factors=128), source_weight=(0., 0.1), low_pass=(0., 0.3), popularity=(0., 0.25)),
+            "LightGCN": _grid(partial(LightGCN, 64, start="spectral", epochs=15, batch_size=512), source_weight=(0., 0.1)),
+            "two graphs": _grid(partial(TwoGraphs, 64, start="spectral", epochs=15, batch_size=512), exchange=(0.5,))}
 
 # %% ../nbs/28_cli.ipynb #8f122abf
 def _cold_raters():

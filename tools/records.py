@@ -30,6 +30,7 @@ from interest_book.datasets import data_record, load, published_parts, sheet
 from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
 from interest_book.factorization import ml1m_als_record, ml100k_mf_record
 from interest_book.finetuning import finetuning_record, ties_record
+from interest_book.graph import graph_worlds_record, ml1m_graph_record
 from interest_book.interactions import DomainPair
 from interest_book.knowledge import bookcrossing_record, distillation_record
 from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
@@ -257,6 +258,7 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "14_worlds": (sharing_record,),
             "15_ml1m_strong": (ml1m_vae_record, "strong", (0, 1)), "15_ml1m_steps": (ml1m_vae_record, "steps", (0,)),
             "16_worlds": (cross_worlds_record,), "17_movielens_bookcrossing": (bookcrossing_record,), "17_distillation": (distillation_record,),
+            "18_worlds": (graph_worlds_record,), "18_ml1m_weak": (ml1m_graph_record,),
             "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
