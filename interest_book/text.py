@@ -454,7 +454,7 @@ def _vectors_of(texts, how, device):
     if isinstance(how, str): how = LSA() if how == "lsa" else load_encoder(how, device)
     return embed(texts, how) if isinstance(how, Encoder) else _unit(torch.as_tensor(how.encode(texts)).float().cpu())
 
-# %% ../nbs/19_text.ipynb #24900a1a
+# %% ../nbs/19_text.ipynb #285bf234
 class TextBridge(_WithTexts):
     """A person's texts against the texts of the target's items, plus what is popular in the target: equation (19.11). No shared people are needed.
 
@@ -463,7 +463,7 @@ class TextBridge(_WithTexts):
     def __init__(self,
         texts: ItemTexts | None = None,    # of both domains; None: the ids serve as texts
         vectors: str = "tfidf",            # "tfidf", "lsa", a name for `load_encoder`, or an object with .encode(texts)
-        beta: float = 0.1,                 # weight of the log of an item's count, >= 0, in units of cosine
+        beta: float = 0.3,                 # weight of the log of an item's count, >= 0, in units of cosine
         history: str = "both",             # "source" rows, "target" rows or "both"
         whitening: float = 0.0,            # power of the whitening, 0 to 1; dense vectors only
         item_power: float = 0.5,           # items of the history count 1 / (their users) to this power
