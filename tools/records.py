@@ -36,6 +36,7 @@ from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_recor
 from interest_book.metrics import ranks, sampled_ranking_record
 from interest_book.multitask import multitask_record, sharing_record
 from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
+from interest_book.portraits import movielens_portraits_record, office_portraits_record
 from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
 from interest_book.vae import ml1m_vae_record
 
@@ -244,6 +245,8 @@ def popularity_ties(name): return ties_record({"Douban books → music": choices
 def both_domains(name, data):
     return multitask_record(choices(data, False), name, data=checksums(data), command=f"python tools/records.py --only {name}", progress=lambda line: print(line, flush=True))
 
+def office_portraits(name): return office_portraits_record(random_splits("amazon_arts_office", "cold", "ranking")[1], progress=lambda line: print(line, flush=True))
+
 CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "04_twin_pairs": (field_pairs,), "05_sampled": (sampled_ranking_record,),
             "06_douban_people": (douban_people, "06_douban_people"), "08_ml100k": (ml100k_record,), "08_ml1m_strong": (ml1m_record, "strong"), "08_ml1m_weak": (ml1m_record, "weak"),
             "10_douban_cold_ratings_books_to_music": (books_to_music, "10_douban_cold_ratings_books_to_music"),
@@ -257,6 +260,7 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "14_worlds": (sharing_record,),
             "15_ml1m_strong": (ml1m_vae_record, "strong", (0, 1)), "15_ml1m_steps": (ml1m_vae_record, "steps", (0,)),
             "16_worlds": (cross_worlds_record,), "17_movielens_bookcrossing": (bookcrossing_record,), "17_distillation": (distillation_record,),
+            "21_movielens": (movielens_portraits_record,), "21_arts_office": (office_portraits, "21_arts_office"),
             "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
