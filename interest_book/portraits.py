@@ -8,7 +8,7 @@ __all__ = ['item_weights', 'interest_points', 'log_odds', 'word_counts', 'best_w
            'portrait_prompt', 'Writer', 'TemplateWriter', 'LocalWriter', 'ServerWriter', 'inventions', 'Written',
            'write_portrait', 'portraits_record', 'movielens_portraits_record', 'office_portraits_record']
 
-# %% ../nbs/21_portraits.ipynb #7d932435
+# %% ../nbs/21_portraits.ipynb #0f88b68d
 import http.client
 import json
 import re
@@ -31,7 +31,7 @@ from scipy.sparse.linalg import svds
 from .baselines import EASE, ItemKNN, JointEASE, Popularity, Recommender, _counts, _positive
 from .core import BookError, DataError, UnavailableError, UnknownIdError, check_shape, pick_device, rng
 from .datasets import load, sheet
-from .evaluation import choose, compare_all, field_record, run
+from .evaluation import choose, compare_all, evaluate, field_record, run
 from .graph import normalised_adjacency, topic_graph
 from .interactions import DomainPair
 from .knowledge import kmeans
@@ -59,7 +59,7 @@ def item_weights(
     age = (times.max() if now is None else now) - times
     return weights * 0.5 ** (age / (86400 * half_life))
 
-# %% ../nbs/21_portraits.ipynb #d02987e5
+# %% ../nbs/21_portraits.ipynb #9479515d
 def _inner(vectors): return (vectors @ vectors.T).toarray() if sp.issparse(vectors) else np.asarray(vectors) @ np.asarray(vectors).T
 
 def _start_costs(gram, mass):
@@ -72,6 +72,7 @@ def _start_costs(gram, mass):
 def _merge(gram, weights, price, most):
     "Group of each item by merging the cheapest pair, equation (21.5), while it costs at most the price, or there are more than `most`."
     n, mass = len(weights), weights / weights.mean()
+    if most == 1: return np.zeros(n, int)
     costs, group, left = _start_costs(gram, mass), np.arange(len(weights)), len(weights)
     while left > 1:
         a, b = sorted(divmod(int(costs.argmin()), n))
@@ -490,7 +491,7 @@ class _Explaining(_Explained):
         near = (self.vectors_[own] @ self.vectors_[[row]].T).toarray().ravel()
         return tuple(sorted(point.words, key=lambda w: w not in held)[:k]), tuple(self.titles_[own[np.argsort(-near, kind="stable")[:2]]])
 
-# %% ../nbs/21_portraits.ipynb #f8914c00
+# %% ../nbs/21_portraits.ipynb #a9fd637e
 class Portraits(_WithTexts, _Explaining):
     """Recommendation from a portrait: the points of interest of a person's own items, in both domains, against the target's items; equation (21.14).
 
@@ -502,19 +503,21 @@ class Portraits(_WithTexts, _Explaining):
         texts: ItemTexts | pd.DataFrame | None = None,   # of both domains, or a table item_id, domain, text and, if you like, title; None: the ids serve as texts
         vectors: str = "tfidf",           # "tfidf", a name for `load_encoder`, or an object with .encode(texts)
         evidence: str = "text",           # what an item's vector is made of: "text", "behaviour" (who has it) or "both"
-        price: float = 1.2,               # of one more point of interest, as for `interest_points`; infinity: one point, the mean
-        temperature: float = 0.05,        # as for `pooled_scores`
-        popularity: float = 0.1,          # weight of the logarithm of an item's count, >= 0
+        price: float = 1.2,               # of one more point of interest, as for `interest_points`
+        temperature: float = 0.3,         # as for `pooled_scores`
+        popularity: float = 0.2,          # weight of the logarithm of an item's count, >= 0
         graph: float = 0.0,               # weight of the content graph, >= 0
         item_power: float = 0.5,          # rows count 1 / (users of the item) to this power: what everybody has says little
         topics: int = 16,                 # of the content graph
         half_life: float | None = None,   # days after which a row counts half
-        most: int = 8,                    # points of a person, at most
+        most: int = 8,                    # points of a person, at most; 1: the mean vector
         seed: int = 0,                    # of topics and of behaviour vectors
         device: str = "auto",             # where scores are returned
     ):
         self._check_vectors(texts, vectors)
         if evidence not in ("text", "behaviour", "both"): raise ValueError(f'evidence must be "text", "behaviour" or "both", got {evidence!r}')
+        if isinstance(most, bool) or int(most) != most or most < 1 or topics < 1: raise ValueError(f"most and topics must be whole numbers >= 1, got {most!r} and {topics!r}")
+        if half_life is not None and not half_life > 0: raise ValueError(f"half_life must be > 0 days or None, got {half_life!r}")
         for name, value in (("price", price), ("temperature", temperature), ("popularity", popularity), ("graph", graph), ("item_power", item_power)): _positive(name, value, zero=True)
         self.evidence, self.price, self.temperature, self.popularity, self.graph, self.item_power = evidence, price, temperature, popularity, graph, item_power
         self.topics, self.half_life, self.most, self.seed, self.device = topics, half_life, most, seed, device
@@ -869,23 +872,36 @@ def write_portrait(
     if bad := inventions(text, facts, words, titles): return Written(template.write(facts), "TemplateWriter", tuple(bad), text)
     return Written(text, type(writer).__name__, ())
 
-# %% ../nbs/21_portraits.ipynb #d47968fc
+# %% ../nbs/21_portraits.ipynb #1b3a9888
 def _grid(make, **choices):
     "Label -> function that makes a model, for every combination of the settings."
     combinations = pd.MultiIndex.from_product(choices.values(), names=choices) if choices else [()]
     return {", ".join(f"{k}={v:g}" for k, v in zip(choices, c)): partial(make, **dict(zip(choices, c))) for c in combinations}
 
-def _portrait_grids(texts, weights, prices):
-    "What both records compare: one point, all items, points; from text, behaviour, both; and with the content graph."
-    make = partial(Portraits, texts, item_power=0.0)
-    kinds = {evidence: partial(make, evidence=evidence) for evidence in ("text", "behaviour", "both")}
-    return {"mean vector, text": _grid(partial(make, price=np.inf), popularity=weights), "nearest item, text": _grid(partial(make, price=0.0, most=999), popularity=weights)} | {
-        f"portraits, {name}": _grid(kind, price=prices, popularity=weights) for name, kind in kinds.items()} | {
-        "portraits, text, and graph": _grid(partial(make, topics=32), price=prices[:1], graph=(0.1, 0.3), popularity=weights)}
+def _portrait_kinds(texts, prices):
+    "What both records compare, setting by setting but for the weight of popularity: one point, all items, points; from text, behaviour, both; and with the content graph."
+    make = partial(Portraits, texts, temperature=0.05, item_power=0.0, topics=32)
+    kinds = {evidence: _grid(partial(make, evidence=evidence), price=prices) for evidence in ("text", "behaviour", "both")}
+    return {"mean vector, text": {"most=1": partial(make, most=1)}, "nearest item, text": {"price=0": partial(make, price=0.0, most=9999)}} | {
+        f"portraits, {name}": grid for name, grid in kinds.items()} | {"portraits, text, and graph": _grid(partial(make, price=prices[0]), graph=(0.1, 0.3))}
 
-def _tuned(grids, split, metric="ndcg@10"):
-    "The setting of every method that is best on the validation rows."
-    return {name: choose(grid, split, metric) if len(grid) > 1 else next(iter(grid)) for name, grid in grids.items()}
+class _Shown:
+    "Scores that are there already, as `evaluate` wants them."
+    def __init__(self, users, scores): self.place, self.scores = pd.Index(users), scores
+    def score(self, users): return self.scores[torch.from_numpy(self.place.get_indexer(pd.Index(users)))]
+
+def _best_portraits(grid, split, weights, metric="ndcg@10"):
+    "The fitted model whose setting and weight of popularity are best on the validation rows, and their label. Points are found once for all weights."
+    best, users = None, list(split.validation.test_users)
+    for label, make in grid.items():
+        model = make(popularity=0.0).fit(split.train)
+        base = model.score(users)
+        for w in weights:
+            value = evaluate(_Shown(users, base + w * model.popular_), split.validation, (metric,)).summary()[metric]
+            if best is None or value > best[0]: best = value, f"{label}, popularity={w:g}", model, w
+    model = best[2]
+    model.popularity = best[3]
+    return best[1], model
 
 def _reasons(model, people, k=10):
     "Of the lists of these people: how many items an interest speaks for, places lost without it, interests named in a list, points and words."
@@ -896,35 +912,40 @@ def _reasons(model, people, k=10):
             "interests in a list": float(np.mean([len({r.interest for r in n}) for n in named])), "interests of a person": float(np.mean([len(p.points) for p in portraits])),
             "examples": [[", ".join(p.words[:4]) for p in x.points] for x in portraits[:5]]}
 
-# %% ../nbs/21_portraits.ipynb #c435d30a
+# %% ../nbs/21_portraits.ipynb #7dcc7f96
 def portraits_record(
     name: str,                # of the record
     splits: Sequence,         # of `Split`, with validation rows
     texts: pd.DataFrame,      # item_id, domain, title, text of both domains, or of one and an empty source
     baselines: dict,          # method -> setting's label -> function that makes the model; "popularity" is one of them
     data: dict | None = None, # file -> sha256
-    weights: Sequence[float] = (0.05, 0.1, 0.2),   # of popularity, to choose from
+    extra: dict | None = None,    # more kinds of portraits, as setting's label -> function that makes the model
+    weights: Sequence[float] = (0.03, 0.07, 0.1, 0.15, 0.2, 0.3),   # of popularity, to choose from
     prices: Sequence[float] = (1.3, 1.0),          # of a point, to choose from
     progress=lambda line: None,   # told after each split
 ) -> dict:                    # for `write_record`
     "Portraits beside baselines: settings chosen on validation rows, split by split; test rows once. Says what was chosen, and what the reasons of the first split are like."
-    grids, results, chosen, reasons = baselines | _portrait_grids(texts, weights, prices), [], {}, None
+    kinds, results, chosen, reasons, metrics = _portrait_kinds(texts, prices) | (extra or {}), [], {}, None, ("ndcg@10", "recall@10", "hit@10")
     for n, split in enumerate(splits, 1):
-        chosen[str(n)] = _tuned(grids, split)
-        results += run({m: grids[m][label] for m, label in chosen[str(n)].items()}, [split], ("ndcg@10", "recall@10", "hit@10"))
-        if reasons is None: reasons = _reasons(grids["portraits, text"][chosen[str(n)]["portraits, text"]]().fit(split.train), list(split.test_users[:100]))
+        labels = {m: choose(grid, split) if len(grid) > 1 else next(iter(grid)) for m, grid in baselines.items()}
+        results += run({m: baselines[m][label] for m, label in labels.items()}, [split], metrics)
+        for m, grid in kinds.items():
+            labels[m], model = _best_portraits(grid, split, weights)
+            results.append(replace(evaluate(model, split, metrics), model=m))
+            if m == "portraits, text" and reasons is None: reasons = _reasons(model, list(split.test_users[:50]))
+        chosen[str(n)] = labels
         progress(f"split {n} of {len(splits)}")
     versus = [c for base in ("popularity", "mean vector, text", "portraits, text") for c in compare_all(results, base, ("ndcg@10", "recall@10"), n_perm=2000)]
     return field_record(name, results, versus, data, f"python tools/records.py --only {name}",
-                        {"chosen": chosen, "grids": {m: list(g) for m, g in grids.items()}, "tuned on": "validation rows, ndcg@10", "reasons": reasons, "seeds": len(results) // len(grids)})
+                        {"chosen": chosen, "popularity weights": list(weights), "prices": list(prices), "tuned on": "validation rows, ndcg@10", "reasons": reasons, "seeds": len(chosen)})
 
 def movielens_portraits_record(
-    seeds: int = 5,               # splits
+    seeds: int = 3,               # splits
     progress=lambda line: None,   # told after each split
 ) -> dict:                        # for `write_record`
     "ML-100k, ratings of 4 and 5: given half of everybody's likes, rank the other half. Texts are titles and genres. Needs the data set."
     pair = DomainPair.single(load("ml-100k").binarize(4).k_core(10, 1))
-    baselines = {"popularity": {"": Popularity}, "item kNN": _grid(ItemKNN, neighbours=(20, 50, 100)), "EASE": _grid(EASE, l2=(100.0, 300.0))}
+    baselines = {"popularity": {"": Popularity}, "item kNN": _grid(ItemKNN, neighbours=(20, 100)), "EASE": _grid(EASE, l2=(100.0, 300.0))}
     splits = [ratio_split(pair, test=0.5, valid=0.1, seed=seed) for seed in range(seeds)]
     texts = item_texts("ml-100k")
     empty = pd.DataFrame({"item_id": ["-"], "domain": "nothing", "title": "", "text": ""})
@@ -939,7 +960,7 @@ def office_portraits_record(
     bridge = ItemTexts.from_frame(texts)
     twins = texts["title"].isin(set(texts.loc[texts["domain"] == "office", "title"])) & (texts["domain"] == "arts")
     baselines = {"popularity": {"": Popularity}, "EMCDR": _grid(EMCDR, factors=(16, 32), popularity=(0.5, 1.0)),
-                 "joint EASE": _grid(partial(JointEASE, rows="shared"), l2=(3000.0, 10000.0), source_weight=(1.0,)), "text bridge": _grid(partial(TextBridge, bridge), beta=(0.05, 0.1, 0.15), item_power=(0.0, 0.5)),
-                 "portraits, same titles blanked": _grid(partial(Portraits, texts.assign(text=texts["text"].mask(twins, "")), item_power=0.0), price=(1.3,), popularity=(0.05, 0.1, 0.2))}
-    record = portraits_record("21_arts_office", splits, texts, baselines, {f.path: f.sha256 for f in sheet("urllm_arts_office").files}, progress=progress)
+                 "joint EASE": _grid(partial(JointEASE, rows="shared"), l2=(3000.0, 10000.0), source_weight=(1.0,)), "text bridge": _grid(partial(TextBridge, bridge), beta=(0.05, 0.1, 0.15), item_power=(0.0, 0.5))}
+    blanked = {"portraits, same titles blanked": _grid(partial(Portraits, texts.assign(text=texts["text"].mask(twins, "")), temperature=0.05, item_power=0.0), price=(1.3,))}
+    record = portraits_record("21_arts_office", splits, texts, baselines, {f.path: f.sha256 for f in sheet("urllm_arts_office").files}, blanked, progress=progress)
     return record | {"settings": record["settings"] | {"arts items whose title is also an office item's": int(twins.sum())}}
