@@ -912,7 +912,7 @@ def _reasons(model, people, k=10):
             "interests in a list": float(np.mean([len({r.interest for r in n}) for n in named])), "interests of a person": float(np.mean([len(p.points) for p in portraits])),
             "examples": [[", ".join(p.words[:4]) for p in x.points] for x in portraits[:5]]}
 
-# %% ../nbs/21_portraits.ipynb #7dcc7f96
+# %% ../nbs/21_portraits.ipynb #6a22dd7a
 def portraits_record(
     name: str,                # of the record
     splits: Sequence,         # of `Split`, with validation rows
@@ -945,11 +945,12 @@ def movielens_portraits_record(
 ) -> dict:                        # for `write_record`
     "ML-100k, ratings of 4 and 5: given half of everybody's likes, rank the other half. Texts are titles and genres. Needs the data set."
     pair = DomainPair.single(load("ml-100k").binarize(4).k_core(10, 1))
-    baselines = {"popularity": {"": Popularity}, "item kNN": _grid(ItemKNN, neighbours=(20, 100)), "EASE": _grid(EASE, l2=(100.0, 300.0))}
+    baselines = {"popularity": {"": Popularity}, "item kNN": _grid(ItemKNN, neighbours=(20, 100)), "EASE": _grid(EASE, l2=(100.0, 300.0, 1000.0))}
     splits = [ratio_split(pair, test=0.5, valid=0.1, seed=seed) for seed in range(seeds)]
     texts = item_texts("ml-100k")
     empty = pd.DataFrame({"item_id": ["-"], "domain": "nothing", "title": "", "text": ""})
-    return portraits_record("21_movielens", splits, pd.concat([empty, texts], ignore_index=True), baselines, {f.path: f.sha256 for f in sheet("ml-100k").files}, prices=(3.0, 1.2), progress=progress)
+    return portraits_record("21_movielens", splits, pd.concat([empty, texts], ignore_index=True), baselines, {f.path: f.sha256 for f in sheet("ml-100k").files},
+                            weights=(0.03, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5), prices=(3.0, 1.2), progress=progress)
 
 def office_portraits_record(
     splits: Sequence,             # the splits of the field record of arts to office, cold

@@ -38,6 +38,7 @@ from interest_book.multitask import multitask_record, sharing_record
 from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
 from interest_book.portraits import movielens_portraits_record, office_portraits_record
 from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
+from interest_book.text import ItemTexts, bridge_record, encoder_record, films_to_books, item_texts, load_encoder, speed_record, text_worlds_record
 from interest_book.vae import ml1m_vae_record
 
 def checksums(name): return {f.path: f.sha256 for f in sheet(name).files}
@@ -245,6 +246,24 @@ def popularity_ties(name): return ties_record({"Douban books → music": choices
 def both_domains(name, data):
     return multitask_record(choices(data, False), name, data=checksums(data), command=f"python tools/records.py --only {name}", progress=lambda line: print(line, flush=True))
 
+BRIDGE_SEEDS = 1      # splits of the records of chapter 19: intervals are over people, and a split takes minutes
+
+def text_bridge(name, pair_name):
+    "Chapter 19, on the splits of the field records: arts and office, everybody shared and nobody."
+    data, splits, _ = random_splits(pair_name, "cold", "ranking")
+    frame, train = item_texts(data), splits[0].train
+    texts, titles = (ItemTexts.from_frame(frame, train.source.name, train.target.name, text=t) for t in ("text", "title"))
+    return bridge_record(name, splits[:BRIDGE_SEEDS], texts, titles, load_encoder("packaged", device="cpu"), data=checksums(data), progress=lambda line: print(line, flush=True))
+
+def text_films_to_books(name):
+    "Chapter 19: MovieLens to Book-Crossing, readers who stand in as viewers, nobody shared in training."
+    draws = [films_to_books(seed) for seed in range(BRIDGE_SEEDS)]
+    (split, texts, titles), train = draws[0], draws[0][0].train
+    record = bridge_record(name, [s for s, _, _ in draws], texts, titles, load_encoder("packaged", device="cpu"), ("nobody",), data=checksums("ml-1m") | checksums("bookcrossing"), progress=lambda line: print(line, flush=True))
+    held = {u for part in (split.test, split.valid) for u in part.users[np.unique(part.user_codes)]} | set(train.shared_users)
+    record["settings"] |= {"films": train.source.n_items, "books": train.target.n_items, "stand-ins": len(held)}
+    return record
+
 def office_portraits(name): return office_portraits_record(random_splits("amazon_arts_office", "cold", "ranking")[1], progress=lambda line: print(line, flush=True))
 
 CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "04_twin_pairs": (field_pairs,), "05_sampled": (sampled_ranking_record,),
@@ -260,6 +279,8 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "14_worlds": (sharing_record,),
             "15_ml1m_strong": (ml1m_vae_record, "strong", (0, 1)), "15_ml1m_steps": (ml1m_vae_record, "steps", (0,)),
             "16_worlds": (cross_worlds_record,), "17_movielens_bookcrossing": (bookcrossing_record,), "17_distillation": (distillation_record,),
+            "19_arts_office_cold": (text_bridge, "19_arts_office_cold", "amazon_arts_office"), "19_office_arts_cold": (text_bridge, "19_office_arts_cold", "amazon_office_arts"),
+            "19_movielens_bookcrossing": (text_films_to_books, "19_movielens_bookcrossing"), "19_worlds": (text_worlds_record,), "19_encoder": (encoder_record,), "19_speed": (speed_record,),
             "21_movielens": (movielens_portraits_record,), "21_arts_office": (office_portraits, "21_arts_office"),
             "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
