@@ -8,7 +8,7 @@ __all__ = ['item_weights', 'interest_points', 'log_odds', 'word_counts', 'best_w
            'portrait_prompt', 'Writer', 'TemplateWriter', 'LocalWriter', 'ServerWriter', 'inventions', 'Written',
            'write_portrait', 'portraits_record', 'movielens_portraits_record', 'office_portraits_record']
 
-# %% ../nbs/21_portraits.ipynb #0f88b68d
+# %% ../nbs/21_portraits.ipynb #e7ec0270
 import http.client
 import json
 import re
@@ -37,7 +37,7 @@ from .interactions import DomainPair
 from .knowledge import kmeans
 from .linear_mapping import EMCDR
 from .splits import ratio_split
-from .text import ItemTexts, TextBridge, _WithTexts, item_texts, words
+from .text import ItemTexts, TextBridge, _item_vectors, _WithTexts, item_texts, words
 
 # %% ../nbs/21_portraits.ipynb #78340519
 def item_weights(
@@ -491,7 +491,7 @@ class _Explaining(_Explained):
         near = (self.vectors_[own] @ self.vectors_[[row]].T).toarray().ravel()
         return tuple(sorted(point.words, key=lambda w: w not in held)[:k]), tuple(self.titles_[own[np.argsort(-near, kind="stable")[:2]]])
 
-# %% ../nbs/21_portraits.ipynb #a9fd637e
+# %% ../nbs/21_portraits.ipynb #1159ce25
 class Portraits(_WithTexts, _Explaining):
     """Recommendation from a portrait: the points of interest of a person's own items, in both domains, against the target's items; equation (21.14).
 
@@ -501,7 +501,7 @@ class Portraits(_WithTexts, _Explaining):
     """
     def __init__(self,
         texts: ItemTexts | pd.DataFrame | None = None,   # of both domains, or a table item_id, domain, text and, if you like, title; None: the ids serve as texts
-        vectors: str = "tfidf",           # "tfidf", a name for `load_encoder`, or an object with .encode(texts)
+        vectors: str = "tfidf",           # "tfidf", "lsa", a name for `load_encoder`, or an object with .encode(texts)
         evidence: str = "text",           # what an item's vector is made of: "text", "behaviour" (who has it) or "both"
         price: float = 1.2,               # of one more point of interest, as for `interest_points`
         temperature: float = 0.3,         # as for `pooled_scores`
@@ -514,7 +514,7 @@ class Portraits(_WithTexts, _Explaining):
         seed: int = 0,                    # of topics and of behaviour vectors
         device: str = "auto",             # where scores are returned
     ):
-        self._check_vectors(texts, vectors)
+        self._take_texts(texts, vectors)
         if evidence not in ("text", "behaviour", "both"): raise ValueError(f'evidence must be "text", "behaviour" or "both", got {evidence!r}')
         if isinstance(most, bool) or int(most) != most or most < 1 or topics < 1: raise ValueError(f"most and topics must be whole numbers >= 1, got {most!r} and {topics!r}")
         if half_life is not None and not half_life > 0: raise ValueError(f"half_life must be > 0 days or None, got {half_life!r}")
@@ -548,7 +548,7 @@ class Portraits(_WithTexts, _Explaining):
         "(n_source + n_target, d) sparse rows of length one, or less where one kind of evidence is missing."
         kinds = []
         if self.evidence != "behaviour":
-            both = self._item_vectors(train)
+            both = _item_vectors(self, train)
             kinds.append(sp.vstack(both) if sp.issparse(both[0]) else sp.csr_array(torch.cat(both).cpu().numpy()))
         if self.evidence != "text": kinds.append(sp.csr_array(_behaviour_vectors(train, 64, self.seed)))
         return sp.csr_array(sp.hstack(kinds) * len(kinds) ** -0.5, dtype=np.float32)
