@@ -371,7 +371,7 @@ PLAYS = {"/true": (200, chat(TRUE, finish_reason="stop"), None), "/invents": (20
          "/json": (200, b"<html>", WriterAnswerError), "/null": (200, chat(None), WriterAnswerError), "/empty": (200, chat(" \n"), WriterAnswerError), "/cut": (200, chat("You enjoy", finish_reason="length"), WriterAnswerError),
          "/refuses": (200, chat("I'm sorry, I can't do that."), WriterRefusedError), "/filter": (200, chat("", finish_reason="content_filter"), WriterRefusedError),
          "/flag": (200, json.dumps({"choices": [{"message": {"content": None, "refusal": "no"}}]}).encode(), WriterRefusedError),
-         "/401": (401, b"", WriterServerError), "/503": (503, b"busy", WriterServerError), "/moved": (307, b"", WriterServerError), "/huge": (200, b" " * (2 << 20), WriterAnswerError)}
+         "/401": (401, b"", WriterServerError), "/503": (503, b"busy", WriterServerError), "/moved": (302, b"", WriterServerError), "/huge": (200, b" " * (2 << 20), WriterAnswerError)}
 
 
 @pytest.fixture(scope="module")
@@ -384,13 +384,17 @@ def server():
             if self.path == "/breaks": self.connection.close(); return
             status, body = (200, chat(TRUE)) if self.path == "/drips" else PLAYS[self.path][:2]
             self.send_response(status)
-            if status == 307: self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/true")
+            if status == 302: self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/true")
             self.send_header("Content-Length", str(len(body))); self.end_headers()
             try:
                 for b in (bytes([x]) for x in body) if self.path == "/drips" else [body]:
                     self.wfile.write(b); self.wfile.flush()
                     if self.path == "/drips": time.sleep(0.05)
             except OSError: pass
+        def do_GET(self):
+            "Where the redirect leads, for whoever follows it."
+            seen.append(("GET " + self.path, self.headers.get("Authorization"), None))
+            self.send_response(200); self.send_header("Content-Length", str(len(chat(TRUE)))); self.end_headers(); self.wfile.write(chat(TRUE))
         def log_message(self, *a): pass
     s = ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
     threading.Thread(target=s.serve_forever, daemon=True).start()
