@@ -586,7 +586,7 @@ class Portraits(_Fitting):
         self.topics, self.half_life, self.most, self.seed, self.device = topics, half_life, most, seed, device
         _check_portraits(self)
 
-# %% ../nbs/21_portraits.ipynb #e063a91b
+# %% ../nbs/21_portraits.ipynb #34e4f084
 _SHADES = ("0.15", "0.35", "0.5", "0.62", "0.72", "0.8", "0.86", "0.9")
 
 def _lane(ax, point, shade, y, height, timed):
@@ -597,14 +597,14 @@ def _lane(ax, point, shade, y, height, timed):
     ax.text(1.4, y + 0.66 * height, _short(" · ".join(point.words[:5]) or point.label, 58), va="center", fontsize=11.5, weight="bold", color="0.1")
     ax.text(1.4, y + 0.32 * height, _short(", ".join(point.titles[:4]), 66 if timed else 78), va="center", fontsize=8.5, style="italic", color="0.3")
     if not timed: return
-    ax.plot([7.3, 9.6], [y + height / 2] * 2, color="0.75", lw=1, zorder=2)
+    ax.plot([7.3, 9.6], [y + height / 2] * 2, color="0.75", lw=1, ls="-", zorder=2)
     ax.plot([7.3 + 2.3 * t for t in point.when], [y + height / 2] * len(point.when), "|", ms=13, mew=2, color=shade, zorder=3)
 
 def _rounded(x, y, width, height, colour):
     from matplotlib.patches import FancyBboxPatch
     return FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.07", facecolor=colour, edgecolor="none")
 
-# %% ../nbs/21_portraits.ipynb #57cceac9
+# %% ../nbs/21_portraits.ipynb #498cc9bb
 def _interest_map(ax, portrait, shades):
     "The interests as circles: area is share, lines are cosines."
     k = len(portrait.points)
@@ -612,7 +612,7 @@ def _interest_map(ax, portrait, shades):
     at = np.stack([np.cos(angle), np.sin(angle)], 1) * (0.62 if k > 1 else 0)
     for a in range(k):
         for b in range(a):
-            if portrait.links[a, b] > 0.02: ax.plot(*at[[a, b]].T, color="0.55", lw=0.5 + 7 * portrait.links[a, b], zorder=1, solid_capstyle="round")
+            if portrait.links[a, b] > 0.02: ax.plot(*at[[a, b]].T, color="0.55", ls="-", lw=0.5 + 7 * portrait.links[a, b], zorder=1, solid_capstyle="round")
     for point, shade, (x, y) in zip(portrait.points, shades, at):
         ax.scatter([x], [y], s=350 + 5200 * point.share, color=shade, edgecolor="white", linewidth=2, zorder=2)
         ax.text(x, y - 0.21 - 0.36 * point.share**0.5, (point.words or point.titles or ("",))[0], ha="center", va="top", fontsize=10, color="0.1", zorder=3)
