@@ -30,13 +30,15 @@ from interest_book.datasets import data_record, load, published_parts, sheet
 from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
 from interest_book.factorization import ml1m_als_record, ml100k_mf_record
 from interest_book.finetuning import finetuning_record, ties_record
-from interest_book.interactions import DomainPair
+from interest_book.interactions import DomainPair, Interactions
 from interest_book.knowledge import bookcrossing_record, distillation_record
+from interest_book.language_model import facts_record, text_transfer_record, tuning_record, unseen_domain_record
 from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
 from interest_book.metrics import ranks, sampled_ranking_record
 from interest_book.multitask import multitask_record, sharing_record
 from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
 from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
+from interest_book.text import ItemTexts, item_texts
 from interest_book.vae import ml1m_vae_record
 
 def checksums(name): return {f.path: f.sha256 for f in sheet(name).files}
@@ -244,6 +246,23 @@ def popularity_ties(name): return ties_record({"Douban books → music": choices
 def both_domains(name, data):
     return multitask_record(choices(data, False), name, data=checksums(data), command=f"python tools/records.py --only {name}", progress=lambda line: print(line, flush=True))
 
+def show(line): print(line, flush=True)
+
+def arts_and_office(core):
+    "Choices of arts and office with so many rows for every person and item, and no product twice; their texts."
+    pair = without_twins(load("urllm_arts_office"))[0]
+    return DomainPair(*(side.k_core(core, core) for side in (pair.source, pair.target))), ItemTexts.from_frame(item_texts("urllm_arts_office", ("title",)))
+
+def text_transfer(name): return text_transfer_record(*arts_and_office(7), name, data=checksums("urllm_arts_office"), progress=show)
+def tuning_encoder(name): return tuning_record(*arts_and_office(7), name, seeds=2, data=checksums("urllm_arts_office"), progress=show)
+
+def unseen_books(name):
+    "Films rated from 4 and books rated from 7 as choices; readers and books with at least ten."
+    films, books = load("ml-100k").binarize(4).k_core(5, 5), load("bookcrossing").binarize(7).k_core(10, 10)
+    films, books = (Interactions.from_frame(side.frame[["user_id", "item_id"]].assign(user_id=f"{kind} " + side.frame["user_id"].astype(str)), name=side.name) for kind, side in (("viewer", films), ("reader", books)))
+    texts = ItemTexts.from_frames(item_texts("ml-100k", ("title", "genres")), item_texts("bookcrossing", ("title", "author")))
+    return unseen_domain_record(DomainPair(films, books), texts, name, data=checksums("ml-100k") | checksums("bookcrossing"), progress=show)
+
 CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "04_twin_pairs": (field_pairs,), "05_sampled": (sampled_ranking_record,),
             "06_douban_people": (douban_people, "06_douban_people"), "08_ml100k": (ml100k_record,), "08_ml1m_strong": (ml1m_record, "strong"), "08_ml1m_weak": (ml1m_record, "weak"),
             "10_douban_cold_ratings_books_to_music": (books_to_music, "10_douban_cold_ratings_books_to_music"),
@@ -257,6 +276,7 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "14_worlds": (sharing_record,),
             "15_ml1m_strong": (ml1m_vae_record, "strong", (0, 1)), "15_ml1m_steps": (ml1m_vae_record, "steps", (0,)),
             "16_worlds": (cross_worlds_record,), "17_movielens_bookcrossing": (bookcrossing_record,), "17_distillation": (distillation_record,),
+            "20_facts": (lambda: facts_record(progress=show),), "20_arts_office": (text_transfer, "20_arts_office"), "20_tuning": (tuning_encoder, "20_tuning"), "20_unseen_domain": (unseen_books, "20_unseen_domain"),
             "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
