@@ -334,13 +334,13 @@ class _People(nn.Module):
 
     def forward(self, source, own, items): return _unit(self.source(source) + self.own(own)) @ _unit(self.items(items)).T / self.temperature
 
-# %% ../nbs/20_language_model.ipynb #90a2dfc6
+# %% ../nbs/20_language_model.ipynb #528e7bc2
 _LEARN = ("target", "source")
 
 class _Tuned(_WithTexts):
     "Scores of a tuned head on frozen text vectors."
     def _fit(self, train):
-        x, y = (v.float() for v in (_item_space(self, train)))
+        x, y = _item_space(self, train)
         self.source_, self.vectors_, self.catalogue_ = train.source.matrix("binary"), x.to(self._device), y.to(self._device)
         self.share_ = torch.from_numpy(np.log((_counts(self.seen_) + 1) / (self.seen_.nnz + self.seen_.shape[1]))).float().to(self._device)
         learned, rows, others = (y, self.seen_, (x, self.source_)) if self.learn == "target" else (x, self.source_, (y, self.seen_))
@@ -356,7 +356,7 @@ class _Tuned(_WithTexts):
         people = user_vectors(source, self.vectors_) @ self.heads_[0].T + user_vectors(own, self.catalogue_) @ self.heads_[1].T
         return _unit(people) @ _unit(self.catalogue_ @ self.heads_[2].T).T / self.temperature + self.popularity * self.share_
 
-# %% ../nbs/20_language_model.ipynb #e0b00834
+# %% ../nbs/20_language_model.ipynb #e0a7e80d
 class TunedText(_Tuned):
     """Frozen text vectors with a head that is tuned on people: equations (20.17) and (20.18). It serves people without target rows, people with them, and items that nobody has yet.
 
@@ -367,7 +367,7 @@ class TunedText(_Tuned):
     def __init__(self,
         texts: ItemTexts | None = None,  # of both domains; None: who has an item
         vectors: str = "tfidf",          # "tfidf", a name for `load_encoder`, or an object with .encode(texts)
-        factors: int = 64,               # size to which TF-IDF vectors are reduced
+        factors: int = 64,               # how many of the strongest directions of the vectors are kept
         learn: str = "target",           # whose rows tune the head: "target", or "source" for an unseen domain
         temperature: float = 0.1,        # scores are cosines divided by it, > 0
         correct: bool = True,            # subtract the log share of in-batch negatives in training: (20.16)
@@ -385,16 +385,18 @@ class TunedText(_Tuned):
         self.popularity, self.epochs, self.batch_size, self.lr = _positive("popularity", popularity, zero=True), _positive("epochs", epochs, zero=True), _positive("batch_size", batch_size), _positive("lr", lr)
         self.patience, self.seed, self.device = _positive("patience", patience), seed, device
 
-# %% ../nbs/20_language_model.ipynb #23e3d7ad
+# %% ../nbs/20_language_model.ipynb #a060a3ee
 def _item_space(model, train):
-    "Dense vectors of all items of both domains, rows of length one; TF-IDF on its strongest directions."
+    "Vectors of all items of both domains on their strongest common directions, rows of length one."
     if model.texts is None and model.vectors == "tfidf":
         who = sp.csr_array(sp.vstack([train.source.matrix("binary").T, train.target.matrix("binary").T]), dtype=np.float64)
         rare = np.log((1 + who.shape[0]) / (1 + np.asarray(who.sum(0)).ravel())) + 1
         both = _unit_rows(sp.csr_array(who @ sp.diags_array(rare)))
         parts = both[:train.source.n_items], both[train.source.n_items:]
     else: parts = model._item_vectors(train)
-    return [_unit(v) for v in _reduced(parts, model.factors)]
+    x = torch.cat([v.double() for v in _reduced(parts, model.factors)])
+    if x.shape[1] > model.factors: x = x @ torch.linalg.eigh(x.T @ x).eigenvectors[:, -model.factors:]       # an encoder's vectors
+    return _unit(x).float().split([train.source.n_items, train.target.n_items])
 
 # %% ../nbs/20_language_model.ipynb #23bc44f6
 def _pairs(rows): return torch.from_numpy(np.stack([np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), rows.indices], 1).astype(np.int64))
@@ -463,9 +465,10 @@ class _AmongNew(Recommender):
     def params(self): return {}
     def score(self, users): return self.model.score(users).cpu().masked_fill(~self.allowed, -torch.inf)
 
-# %% ../nbs/20_language_model.ipynb #c86f40d6
+# %% ../nbs/20_language_model.ipynb #0bea2e89
 _POPULARITY = (0.0, 0.25, 0.5, 1.0)
 _BETA = (0.0, 0.03, 0.1, 0.2)
+_QUICK = {"epochs": 8, "lr": 3e-3}      # of the records
 
 def _fitted_best(grid, split, wrap=lambda model: model):
     "Fit every candidate, keep the one that ranks the validation rows best: label, fitted model, CPU seconds of fitting all of them."
@@ -487,14 +490,14 @@ def _with_popularity(make, split, values=_POPULARITY):
         return out
     return {f"{v:g}": partial(at, v) for v in values}
 
-# %% ../nbs/20_language_model.ipynb #f44e2456
+# %% ../nbs/20_language_model.ipynb #82dc2e3e
 def _text_models(split, texts, kept, learn="target", history="both"):
     "Frozen and tuned models on every kind of vectors, each with its weights of popularity: name -> grid."
     out = {}
     for name, vectors in {"TF-IDF": "tfidf", **kept}.items():
         out[f"{name}, frozen"] = _with_popularity(lambda: TextBridge(texts, vectors, history=history), split, _BETA)
-        out[f"{name}, tuned"] = _with_popularity(lambda: TunedText(texts, vectors, learn=learn), split)
-        out[f"{name}, tuned without correction"] = _with_popularity(lambda: TunedText(texts, vectors, learn=learn, correct=False), split)
+        out[f"{name}, tuned"] = _with_popularity(lambda: TunedText(texts, vectors, learn=learn, **_QUICK), split)
+        out[f"{name}, tuned without correction"] = _with_popularity(lambda: TunedText(texts, vectors, learn=learn, correct=False, **_QUICK), split)
     return out
 
 def _asked(grids, split, wrap=lambda model: model, metrics=("ndcg@10", "recall@10")):
@@ -525,12 +528,12 @@ def _blend(grid, split):
     label = max(values, key=values.get)
     return replace(evaluate(grid[label](), split, ("ndcg@10", "recall@10")), model="tuned text + joint EASE", params={"setting": label})
 
-# %% ../nbs/20_language_model.ipynb #657ac2f9
+# %% ../nbs/20_language_model.ipynb #1d0de7c2
 def text_transfer_record(
     pair: DomainPair,             # choices in both domains
     texts: ItemTexts,             # of both
     name: str,                    # of the record
-    seeds: int = 3,               # splits of either kind
+    seeds: int = 2,               # splits of either kind
     encoder: str | None = None,   # for `load_encoder`; None: the packaged one
     data: dict[str, str] | None = None,                    # file -> sha256
     progress: Callable[[str], None] = lambda line: None,   # told after each split
@@ -558,12 +561,12 @@ def _variants(name, found, baselines, data, settings):
         for key in ("results", "comparisons"): record[key] += [row | {"variant": variant} for row in part[key]]
     return record
 
-# %% ../nbs/20_language_model.ipynb #923f180a
+# %% ../nbs/20_language_model.ipynb #397fdb11
 def unseen_domain_record(
     pair: DomainPair,             # choices of films and of books that share nobody
     texts: ItemTexts,             # of both
     name: str,                    # of the record
-    seeds: int = 3,               # splits
+    seeds: int = 2,               # splits
     encoder: str | None = None,   # for `load_encoder`; None: the packaged one
     data: dict[str, str] | None = None,                    # file -> sha256
     progress: Callable[[str], None] = lambda line: None,   # told after each split
@@ -574,7 +577,7 @@ def unseen_domain_record(
     for seed in range(seeds):
         split = ratio_split(pair, test=0.2, valid=0.1, seed=seed)
         grids = {"popularity": {"": Popularity}, "EASE": {f"l2={l2:g}": partial(EASE, l2) for l2 in (30.0, 100.0, 300.0)}} | _text_models(split, texts, kept, history="target")
-        for vectors_name, vectors in {"TF-IDF": "tfidf", **kept}.items(): grids[f"{vectors_name}, tuned on films"] = _with_popularity(lambda: TunedText(texts, vectors, learn="source"), split)
+        for vectors_name, vectors in {"TF-IDF": "tfidf", **kept}.items(): grids[f"{vectors_name}, tuned on films"] = _with_popularity(lambda: TunedText(texts, vectors, learn="source", **_QUICK), split)
         found += _asked(grids, split)[0]
         progress(f"{name}: seed {seed}")
     return _variants(name, {"unseen domain": found}, {"unseen domain": ("popularity", "EASE", "TF-IDF, frozen", "MiniLM, frozen", "TF-IDF, tuned")}, data, {"seeds": seeds, "readers": int(pair.target.active_users.sum()), "films": pair.source.n_items, "books": pair.target.n_items})
@@ -607,12 +610,12 @@ def _matched_texts(encode, left, right):
     nats = max(float(math.log(len(scores)) - info_nce(scores / t)) for t in (0.05, 0.1, 0.2, 0.5, 1.0))
     return {"hit@1": float((place < 1).float().mean()), "hit@10": float((place < 10).float().mean()), "nats": nats}
 
-# %% ../nbs/20_language_model.ipynb #017f92d4
+# %% ../nbs/20_language_model.ipynb #ded18138
 def tuning_record(
     pair: DomainPair,             # choices in both domains
     texts: ItemTexts,             # of both
     name: str,                    # of the record
-    seeds: int = 3,               # splits, each with pairs and batches of its own
+    seeds: int = 2,               # splits, each with pairs and batches of its own
     n_pairs: int = 256,           # pairs of texts of training people
     n_held: int = 150,            # pairs of texts of people who are new to the target
     most: int = 16,               # tokens of a text

@@ -254,7 +254,7 @@ def arts_and_office(core):
     return DomainPair(*(side.k_core(core, core) for side in (pair.source, pair.target))), ItemTexts.from_frame(item_texts("urllm_arts_office", ("title",)))
 
 def text_transfer(name): return text_transfer_record(*arts_and_office(7), name, data=checksums("urllm_arts_office"), progress=show)
-def tuning_encoder(name): return tuning_record(*arts_and_office(7), name, seeds=2, data=checksums("urllm_arts_office"), progress=show)
+def tuning_encoder(name): return tuning_record(*arts_and_office(7), name, data=checksums("urllm_arts_office"), progress=show)
 
 def unseen_books(name):
     "Films rated from 4 and books rated from 7 as choices; readers and books with at least ten."
