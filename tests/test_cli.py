@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from interest_book.cli import MODELS, compare_pair, doctor, example_pair, families, main, read_pair, recommend_lists, show_table
+from interest_book.cli import MODELS, TEXT_MODELS, compare_pair, doctor, example_pair, families, main, read_pair, read_texts, recommend_lists, show_table
 from interest_book.core import DataError, six_users
 from interest_book.interactions import DomainPair, NoSharedUsersError, UnknownUserError
+from interest_book.text import ItemTexts
 from interest_book.worlds import make_world
 
 
@@ -142,3 +143,77 @@ def test_installed_as_a_command():
     if not exe.exists(): pytest.skip("the package is not installed in this environment")
     done = subprocess.run([exe, "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("interest-book ")
+
+
+# --- texts: two files that share nobody ------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def clubs(tmp_path_factory):
+    "A film club and a book club without a common member; every item has a title. Two circles: space and weddings. Robots share no word with any film."
+    folder = tmp_path_factory.mktemp("clubs")
+    films = {"f1": "Space pirates", "f2": "The last starship in space", "f3": "A wedding in June", "f4": "Love and weddings"}
+    books = {"b1": ("A space opera of pirates", "Le Guin"), "b2": ("Starship captains", ""), "b3": ("The June wedding", "Austen"), "b4": ("Love letters", "Austen"), "b5": ("Robots", "Asimov")}
+    seen = [(f"v{i}", f) for i in range(6) for f in (("f1", "f2") if i % 2 else ("f3", "f4"))] + [("u17", "f1"), ("u17", "f2")]
+    read = [(f"r{i}", b) for i in range(12) for b in (("b1", "b2", "b5") if i % 2 else ("b3", "b4"))]
+    pd.DataFrame([(u, f, films[f]) for u, f in seen], columns=["user_id", "item_id", "title"]).to_csv(folder / "films.csv", index=False)
+    pd.DataFrame([(u, b, *books[b]) for u, b in read], columns=["reader", "isbn", "name", "author"]).to_csv(folder / "books.csv", index=False)
+    return folder
+
+
+def club_arguments(folder): return ["--source", str(folder / "films.csv"), "--target", str(folder / "books.csv"), "--source-columns", "text=title", "--target-columns", "user=reader,item=isbn,text=name"]
+
+
+def test_two_files_with_titles_and_no_shared_user_one_command(clubs, capsys):
+    assert main(["recommend", *club_arguments(clubs), "--user", "u17", "--k", "3", "--vectors", "tfidf"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.strip().split("\n")]
+    assert lines[0] == ["user_id", "item_id", "text", "rank", "score"] and {line[1] for line in lines[1:]} == {"b1", "b2", "b5"}
+    assert {line[2] for line in lines[1:]} == {"A space opera of pirates", "Starship captains", "Robots"}       # robots: what readers of the others read
+    assert main(["recommend", *club_arguments(clubs), "--user", "r0", "--k", "1", "--vectors", "tfidf", "--json"]) == 0     # somebody who is in the book file only
+    assert json.loads(capsys.readouterr().out)[0]["item_id"] in ("b1", "b2", "b5")
+
+
+@pytest.mark.parametrize("method", sorted(TEXT_MODELS))
+def test_every_text_method_serves_the_film_club(clubs, method):
+    pair, texts = read_pair(*(clubs / f for f in ("films.csv", "books.csv")), "text=title", "user=reader,item=isbn,text=name"), read_texts(*(clubs / f for f in ("films.csv", "books.csv")), "text=title", "user=reader,item=isbn,text=name")
+    assert pair.shared.sum() == 0 and recommend_lists(pair, ["u17"], method, 1, texts).item_id[0] in ("b1", "b2", "b5")
+    assert set(recommend_lists(pair, [], method, 2, texts).user_id) == {"u17", *(f"v{i}" for i in range(6))}
+    with pytest.raises(DataError, match="text column"): recommend_lists(pair, ["u17"], method)
+
+
+def test_titles_may_be_two_columns_and_are_cleaned_as_ids_are(clubs, tmp_path):
+    texts = read_texts(clubs / "films.csv", clubs / "books.csv", "text=title", "user=reader,item=isbn,text=name+author")
+    assert texts.target["b3"] == "The June wedding Austen" and texts.target["b2"] == "Starship captains" and len(texts.source) == 4
+    pd.DataFrame({"user_id": ["a", "b", "c"], "item_id": [" 1.0", "1.0", "2.0"], "title": ["", "Emma", None]}).to_csv(tmp_path / "x.csv", index=False)
+    assert read_texts(tmp_path / "x.csv", clubs / "books.csv", "text=title", "item=isbn,text=name").source.to_dict() == {"1": "Emma"}
+    assert read_texts(clubs / "films.csv", clubs / "books.csv") is None
+    with pytest.raises(DataError, match="only one of the two files"): read_texts(clubs / "films.csv", clubs / "books.csv", "text=title")
+    with pytest.raises(DataError, match="plot"): read_texts(clubs / "films.csv", clubs / "books.csv", "text=plot", "user=reader,item=isbn,text=name")
+
+
+def test_without_an_encoder_words_are_used_and_that_is_said(clubs, capsys, monkeypatch):
+    import interest_book.text as text
+    monkeypatch.delenv("INTEREST_BOOK_ENCODER", raising=False)
+    monkeypatch.setattr(text, "find_spec", lambda name: None)
+    assert main(["recommend", *club_arguments(clubs), "--user", "u17", "--k", "3"]) == 0
+    said = capsys.readouterr()
+    assert "TF-IDF" in said.err and "pip install" in said.err and "Traceback" not in said.err and "Robots" in said.out
+    assert main(["recommend", *club_arguments(clubs), "--user", "u17", "--vectors", "packaged"]) == 2 and "EncoderError" in capsys.readouterr().err
+
+
+def test_compare_with_text_columns_adds_the_text_methods(tmp_path, capsys):
+    world = make_world(n_users=260, n_source_items=60, n_target_items=60, interactions_per_user=12, seed=3)
+    names = dict(zip(world.item_texts["item_id"], world.item_texts["text"]))
+    for name, side in (("films", world.pair.source), ("books", world.pair.target)): side.frame[["user_id", "item_id"]].assign(title=lambda f: f["item_id"].map(names)).to_csv(tmp_path / f"{name}.csv", index=False)
+    files = ["--source", str(tmp_path / "films.csv"), "--target", str(tmp_path / "books.csv"), "--source-columns", "text=title", "--target-columns", "text=title", "--vectors", "tfidf"]
+    assert main(["compare", *files, "--seeds", "1", "--setting", "cold", "--json", "--out", str(tmp_path / "r.html")]) == 0
+    study, = json.loads(capsys.readouterr().out)
+    table = study["table"]["ndcg@10"]
+    assert {"text bridge, words", "text factors, words", "text EASE, words"} <= set(table) and not any("encoder" in m for m in table)
+    assert table["text EASE, words"]["mean"] > table["popularity"]["mean"]
+    assert not any("text" in m for m in families("rating", "cold", texts=ItemTexts(pd.Series(names), pd.Series(names)))) and "text bridge, words" in families("ranking", "warm", "quick", ItemTexts(pd.Series(names), pd.Series(names)))
+
+
+def test_compare_without_shared_people_says_what_cannot_be_measured(clubs, tmp_path, capsys):
+    status = main(["compare", *club_arguments(clubs), "--vectors", "tfidf", "--seeds", "1", "--out", str(tmp_path / "r.html")])
+    said = capsys.readouterr()
+    assert status in (0, 2) and "no answer to measure cold start by" in said.err and "Traceback" not in said.err
