@@ -1330,6 +1330,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                              'interest_book/language_model.py'),
                                               'interest_book.language_model._portrait_tokens': ( 'language_model.html#_portrait_tokens',
                                                                                                  'interest_book/language_model.py'),
+                                              'interest_book.language_model._strongest': ( 'language_model.html#_strongest',
+                                                                                           'interest_book/language_model.py'),
                                               'interest_book.language_model._text_models': ( 'language_model.html#_text_models',
                                                                                              'interest_book/language_model.py'),
                                               'interest_book.language_model._text_pairs': ( 'language_model.html#_text_pairs',

@@ -6,7 +6,7 @@ __all__ = ['PAD', 'START', 'END', 'UNKNOWN', 'Words', 'causal_mask', 'CausalLM',
            'TextNetwork', 'tune_encoder', 'TunedText', 'cold_items_split', 'text_transfer_record',
            'unseen_domain_record', 'tuning_record']
 
-# %% ../nbs/20_language_model.ipynb #c8d9fc48
+# %% ../nbs/20_language_model.ipynb #1ac3f26c
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +22,14 @@ from torch.nn import functional as F
 
 from .baselines import EASE, JointEASE, Popularity, Recommender, _counts, _positive
 from .core import DataError, ShapeError, check_shape, rng, torch_rng
-from .evaluation import choose, compare_all, evaluate, field_record
+from .evaluation import compare_all, evaluate, field_record
+from .factorization import truncated_svd
 from .finetuning import Report, _held_out, tune
 from .interactions import DomainPair
 from .linear_mapping import EMCDR
 from .nonlinear_mapping import Schedule
 from .splits import Split, _check_shares, _from_roles, cold_start_split, ratio_split
-from .text import ItemTexts, TextBridge, _reduced, _unit_rows, _WithTexts, embed, load_encoder, mean_pool, tfidf, user_vectors
+from .text import ItemTexts, TextBridge, _item_vectors, _unit_rows, _WithTexts, embed, load_encoder, mean_pool, tfidf, user_vectors
 from .training import seeded
 from .worlds import topic_words
 
@@ -356,7 +357,7 @@ class _Tuned(_WithTexts):
         people = user_vectors(source, self.vectors_) @ self.heads_[0].T + user_vectors(own, self.catalogue_) @ self.heads_[1].T
         return _unit(people) @ _unit(self.catalogue_ @ self.heads_[2].T).T / self.temperature + self.popularity * self.share_
 
-# %% ../nbs/20_language_model.ipynb #e0a7e80d
+# %% ../nbs/20_language_model.ipynb #0c8d695f
 class TunedText(_Tuned):
     """Frozen text vectors with a head that is tuned on people: equations (20.17) and (20.18). It serves people without target rows, people with them, and items that nobody has yet.
 
@@ -380,23 +381,30 @@ class TunedText(_Tuned):
         device: str = "auto",            # where scores are computed
     ):
         if learn not in _LEARN: raise ValueError(f"learn={learn!r} is not known; choose one of {_LEARN}")
-        self._check_vectors(texts, vectors)
+        self._take_texts(texts, vectors)
         self.factors, self.learn, self.temperature, self.correct = _positive("factors", factors), learn, _positive("temperature", temperature), correct
         self.popularity, self.epochs, self.batch_size, self.lr = _positive("popularity", popularity, zero=True), _positive("epochs", epochs, zero=True), _positive("batch_size", batch_size), _positive("lr", lr)
         self.patience, self.seed, self.device = _positive("patience", patience), seed, device
 
-# %% ../nbs/20_language_model.ipynb #a060a3ee
+# %% ../nbs/20_language_model.ipynb #baf4f74f
 def _item_space(model, train):
     "Vectors of all items of both domains on their strongest common directions, rows of length one."
     if model.texts is None and model.vectors == "tfidf":
         who = sp.csr_array(sp.vstack([train.source.matrix("binary").T, train.target.matrix("binary").T]), dtype=np.float64)
         rare = np.log((1 + who.shape[0]) / (1 + np.asarray(who.sum(0)).ravel())) + 1
         both = _unit_rows(sp.csr_array(who @ sp.diags_array(rare)))
-        parts = both[:train.source.n_items], both[train.source.n_items:]
-    else: parts = model._item_vectors(train)
-    x = torch.cat([v.double() for v in _reduced(parts, model.factors)])
-    if x.shape[1] > model.factors: x = x @ torch.linalg.eigh(x.T @ x).eigenvectors[:, -model.factors:]       # an encoder's vectors
-    return _unit(x).float().split([train.source.n_items, train.target.n_items])
+    else:
+        parts = _item_vectors(model, train)
+        both = sp.csr_array(sp.vstack(parts)) if sp.issparse(parts[0]) else torch.cat(parts)
+    return _unit(_strongest(both, model.factors)).split([train.source.n_items, train.target.n_items])
+
+def _strongest(vectors, size):
+    "(n, size) the vectors on their strongest common directions."
+    if not sp.issparse(vectors):
+        x = vectors.double()
+        return (x if x.shape[1] <= size else x @ torch.linalg.eigh(x.T @ x).eigenvectors[:, -size:]).float()
+    size = max(1, min(size, min(vectors.shape) - 1))
+    return truncated_svd(vectors, size).users.float() if vectors.nnz else torch.zeros(vectors.shape[0], size)
 
 # %% ../nbs/20_language_model.ipynb #23bc44f6
 def _pairs(rows): return torch.from_numpy(np.stack([np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), rows.indices], 1).astype(np.int64))
