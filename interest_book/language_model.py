@@ -473,9 +473,9 @@ class _AmongNew(Recommender):
     def params(self): return {}
     def score(self, users): return self.model.score(users).cpu().masked_fill(~self.allowed, -torch.inf)
 
-# %% ../nbs/20_language_model.ipynb #0bea2e89
-_POPULARITY = (0.0, 0.25, 0.5, 1.0)
-_BETA = (0.0, 0.03, 0.1, 0.2)
+# %% ../nbs/20_language_model.ipynb #a12f34fc
+_POPULARITY = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+_BETA = (0.0, 0.03, 0.1, 0.2, 0.4)
 _QUICK = {"epochs": 8, "lr": 3e-3}      # of the records
 
 def _fitted_best(grid, split, wrap=lambda model: model):
@@ -498,12 +498,13 @@ def _with_popularity(make, split, values=_POPULARITY):
         return out
     return {f"{v:g}": partial(at, v) for v in values}
 
-# %% ../nbs/20_language_model.ipynb #82dc2e3e
+# %% ../nbs/20_language_model.ipynb #32fac747
 def _text_models(split, texts, kept, learn="target", history="both"):
     "Frozen and tuned models on every kind of vectors, each with its weights of popularity: name -> grid."
     out = {}
     for name, vectors in {"TF-IDF": "tfidf", **kept}.items():
         out[f"{name}, frozen"] = _with_popularity(lambda: TextBridge(texts, vectors, history=history), split, _BETA)
+        out[f"{name}, 64 directions"] = _with_popularity(lambda: TunedText(texts, vectors, learn=learn, epochs=0), split)
         out[f"{name}, tuned"] = _with_popularity(lambda: TunedText(texts, vectors, learn=learn, **_QUICK), split)
         out[f"{name}, tuned without correction"] = _with_popularity(lambda: TunedText(texts, vectors, learn=learn, correct=False, **_QUICK), split)
     return out
@@ -517,11 +518,11 @@ def _asked(grids, split, wrap=lambda model: model, metrics=("ndcg@10", "recall@1
         results.append(replace(found, model=name, params={"setting": label, **getattr(models[name], "report_", {})}, fit_cpu_s=spent))
     return results, models
 
-# %% ../nbs/20_language_model.ipynb #492c884d
+# %% ../nbs/20_language_model.ipynb #c2739b58
 def _behaviour_models():
     "What knows no words."
     emcdr = {f"factors={d}, popularity={p}": partial(EMCDR, d, popularity=p) for d in (16, 64) for p in (0.5, 1.0)}
-    joint = {f"l2={l2:g}": partial(JointEASE, l2, 1.0, "shared") for l2 in (300.0, 1000.0, 3000.0)}
+    joint = {f"l2={l2:g}": partial(JointEASE, l2, 1.0, "shared") for l2 in (300.0, 1000.0, 3000.0, 10_000.0, 30_000.0)}
     return {"popularity": {"": Popularity}, "EMCDR": emcdr, "joint EASE": joint}
 
 def _cold_people(split, texts, kept):
@@ -536,7 +537,7 @@ def _blend(grid, split):
     label = max(values, key=values.get)
     return replace(evaluate(grid[label](), split, ("ndcg@10", "recall@10")), model="tuned text + joint EASE", params={"setting": label})
 
-# %% ../nbs/20_language_model.ipynb #1d0de7c2
+# %% ../nbs/20_language_model.ipynb #9708988b
 def text_transfer_record(
     pair: DomainPair,             # choices in both domains
     texts: ItemTexts,             # of both
@@ -558,7 +559,7 @@ def text_transfer_record(
         grids = {"popularity": {"": Popularity}, "joint EASE": {"": partial(JointEASE, 1000.0, 1.0, "shared")}} | _text_models(split, texts, kept)
         found["new items"] += _asked(grids, split, lambda model: _AmongNew(model, np.asarray(new).ravel()))[0]
         progress(f"{name}: items, seed {seed}")
-    return _variants(name, found, {"new people": ("popularity", "EMCDR", "joint EASE", "TF-IDF, frozen", "TF-IDF, tuned"), "new items": ("popularity", "TF-IDF, frozen", "TF-IDF, tuned")}, data, {"seeds": seeds, "people": len(pair.users), "source items": pair.source.n_items, "target items": pair.target.n_items})
+    return _variants(name, found, {"new people": ("popularity", "EMCDR", "joint EASE", "TF-IDF, frozen", "TF-IDF, 64 directions", "TF-IDF, tuned"), "new items": ("popularity", "TF-IDF, frozen", "TF-IDF, 64 directions", "MiniLM, 64 directions", "TF-IDF, tuned")}, data, {"seeds": seeds, "people": len(pair.users), "source items": pair.source.n_items, "target items": pair.target.n_items})
 
 # %% ../nbs/20_language_model.ipynb #f159aef2
 def _variants(name, found, baselines, data, settings):
@@ -569,7 +570,7 @@ def _variants(name, found, baselines, data, settings):
         for key in ("results", "comparisons"): record[key] += [row | {"variant": variant} for row in part[key]]
     return record
 
-# %% ../nbs/20_language_model.ipynb #397fdb11
+# %% ../nbs/20_language_model.ipynb #5e91e461
 def unseen_domain_record(
     pair: DomainPair,             # choices of films and of books that share nobody
     texts: ItemTexts,             # of both
@@ -584,31 +585,31 @@ def unseen_domain_record(
     kept, found = {"MiniLM": _Kept(source + target, lambda t: embed(t, load_encoder(encoder)), "MiniLM")}, []
     for seed in range(seeds):
         split = ratio_split(pair, test=0.2, valid=0.1, seed=seed)
-        grids = {"popularity": {"": Popularity}, "EASE": {f"l2={l2:g}": partial(EASE, l2) for l2 in (30.0, 100.0, 300.0)}} | _text_models(split, texts, kept, history="target")
+        grids = {"popularity": {"": Popularity}, "EASE": {f"l2={l2:g}": partial(EASE, l2) for l2 in (30.0, 100.0, 300.0, 1000.0)}} | _text_models(split, texts, kept, history="target")
         for vectors_name, vectors in {"TF-IDF": "tfidf", **kept}.items(): grids[f"{vectors_name}, tuned on films"] = _with_popularity(lambda: TunedText(texts, vectors, learn="source", **_QUICK), split)
         found += _asked(grids, split)[0]
         progress(f"{name}: seed {seed}")
-    return _variants(name, {"unseen domain": found}, {"unseen domain": ("popularity", "EASE", "TF-IDF, frozen", "MiniLM, frozen", "TF-IDF, tuned")}, data, {"seeds": seeds, "readers": int(pair.target.active_users.sum()), "films": pair.source.n_items, "books": pair.target.n_items})
+    return _variants(name, {"unseen domain": found}, {"unseen domain": ("popularity", "EASE", "TF-IDF, frozen", "MiniLM, frozen", "TF-IDF, 64 directions", "MiniLM, 64 directions", "TF-IDF, tuned")}, data, {"seeds": seeds, "readers": int(pair.target.active_users.sum()), "films": pair.source.n_items, "books": pair.target.n_items})
 
-# %% ../nbs/20_language_model.ipynb #1056aa90
+# %% ../nbs/20_language_model.ipynb #6b116887
 _STRATEGIES = {"frozen": ("frozen", 0.0), "head": ("head", 1e-3), "LoRA": ("lora", 5e-4), "adapters": ("adapter", 5e-4), "full": ("full", 5e-5), "full, rate 0.001": ("full", 1e-3)}
 
-def _text_pairs(train, texts, n, seed):
-    "Texts of a source item and of a target item of one training person each, drawn at random, and the log share of the second."
-    g, (source, target) = rng("language_model/text_pairs", seed), texts.align(train)
-    a, b = train.source.matrix("binary"), train.target.matrix("binary")
-    people = g.choice(np.flatnonzero(train.shared), n)
-    left, right = (np.array([g.choice(rows.indices[rows.indptr[u]:rows.indptr[u + 1]]) for u in people]) for rows in (a, b))
-    share = np.log(_counts(b) / b.nnz, where=_counts(b) > 0, out=np.zeros(b.shape[1], np.float32))
-    return [source[i] for i in left], [target[i] for i in right], torch.from_numpy(share[right])
+def _text_pairs(rows, texts, n, seed):
+    "Texts of two different items of one person each, drawn at random among people with two or more, and the log share of the second."
+    g, x = rng("language_model/text_pairs", seed), rows.matrix("binary")
+    people = g.choice(np.flatnonzero(np.diff(x.indptr) > 1), n)
+    pairs = np.array([g.choice(x.indices[x.indptr[u]:x.indptr[u + 1]], 2, replace=False) for u in people])
+    share = np.log(np.maximum(_counts(x), 1) / x.nnz)
+    return [texts[i] for i in pairs[:, 0]], [texts[i] for i in pairs[:, 1]], torch.from_numpy(share[pairs[:, 1]])
 
-# %% ../nbs/20_language_model.ipynb #547e892b
-def _held_out_pairs(split, texts, n, seed):
-    "Pairs of people who are new to the target: a source text and a text of the target, no target item twice."
-    held = Split(DomainPair(split.train.source, split.test), split.valid, split.test, split.name, seed, "cold").train
-    left, right, _ = _text_pairs(held, texts, 4 * n, seed)
-    keep = [i for i, t in enumerate(right) if t not in right[:i]][:n]
-    return [left[i] for i in keep], [right[i] for i in keep]
+# %% ../nbs/20_language_model.ipynb #9db56b44
+def _held_out_pairs(rows, texts, n, seed):
+    "Pairs whose texts are all different."
+    left, right, _ = _text_pairs(rows, texts, 6 * n, seed)
+    used, keep = set(), []
+    for a, b in zip(left, right):
+        if len(keep) < n and not {a, b} & used and a != b: keep.append((a, b)); used |= {a, b}
+    return tuple(map(list, zip(*keep)))
 
 @torch.no_grad()
 def _matched_texts(encode, left, right):
@@ -618,13 +619,13 @@ def _matched_texts(encode, left, right):
     nats = max(float(math.log(len(scores)) - info_nce(scores / t)) for t in (0.05, 0.1, 0.2, 0.5, 1.0))
     return {"hit@1": float((place < 1).float().mean()), "hit@10": float((place < 10).float().mean()), "nats": nats}
 
-# %% ../nbs/20_language_model.ipynb #ded18138
+# %% ../nbs/20_language_model.ipynb #db6b163a
 def tuning_record(
     pair: DomainPair,             # choices in both domains
     texts: ItemTexts,             # of both
     name: str,                    # of the record
-    seeds: int = 2,               # splits, each with pairs and batches of its own
-    n_pairs: int = 256,           # pairs of texts of training people
+    seeds: int = 3,               # splits, each with pairs and batches of its own
+    n_pairs: int = 768,           # pairs of texts of training people
     n_held: int = 150,            # pairs of texts of people who are new to the target
     most: int = 16,               # tokens of a text
     encoder: str | None = None,   # for `load_encoder`; None: the packaged one
@@ -635,7 +636,8 @@ def tuning_record(
     rows = []
     for seed in range(seeds):
         split = cold_start_split(pair, test=0.2, valid=0.1, seed=seed)
-        (left, right, share), held = _text_pairs(split.train, texts, n_pairs, seed), _held_out_pairs(split, texts, n_held, seed)
+        titles = texts.align(pair)[1]
+        (left, right, share), held = _text_pairs(split.train.target, titles, n_pairs, seed), _held_out_pairs(split.test, titles, n_held, seed)
         x = tfidf([*held[0], *held[1], *left, *right])[0]
         rows.append({"strategy": "TF-IDF", "seed": seed, "trainable": 0, "cpu_s": 0.0} | _matched_texts(lambda part: torch.from_numpy(x[:len(part)].toarray() if part is held[0] else x[len(held[0]):len(held[0]) + len(part)].toarray()), *held))
         for label, (how, lr) in _STRATEGIES.items():

@@ -15,7 +15,7 @@ from interest_book.core import DataError, ShapeError, rng, torch_rng
 from interest_book.evaluation import evaluate
 from interest_book.finetuning import LoRALinear, add_lora
 from interest_book.interactions import DomainPair, Interactions
-from interest_book.language_model import (CausalLM, TextNetwork, TunedText, Words, _AmongNew, _matched_texts, _portrait_tokens, _text_pairs, causal_mask, cold_items_split, corrupt_spans, generate,
+from interest_book.language_model import (CausalLM, TextNetwork, TunedText, Words, _AmongNew, _held_out_pairs, _matched_texts, _portrait_tokens, _text_pairs, causal_mask, cold_items_split, corrupt_spans, generate,
                                           history_text, info_nce, next_token_loss, portrait_sentences, tune_encoder, write_portraits)
 from interest_book.nonlinear_mapping import Schedule
 from interest_book.splits import cold_start_split
@@ -325,13 +325,14 @@ class TestEncoder:
 
 
 class TestRecordParts:
-    def test_pairs_are_of_one_person_and_come_from_training(self):
+    def test_pairs_are_of_one_person_and_two_items(self):
         w, texts = world()
-        split = cold_start_split(w.pair, seed=0)
-        left, right, share = _text_pairs(split.train, texts, 50, 0)
-        s, t = texts.align(split.train)
-        owned = [{(a, b) for a in np.array(s)[x.indices] for b in np.array(t)[y.indices]} for x, y in ((split.train.source.matrix("binary")[[u]], split.train.target.matrix("binary")[[u]]) for u in np.flatnonzero(split.train.shared))]
-        assert all(any((a, b) in o for o in owned) for a, b in zip(left, right)) and (share < 0).all()
+        rows, titles = w.pair.target, [f"book {i}" for i in range(w.pair.target.n_items)]
+        left, right, share = _text_pairs(rows, titles, 60, 0)
+        owned = [set(np.array(titles)[r.indices]) for r in (rows.matrix("binary")[[u]] for u in range(rows.n_users))]
+        assert all(a != b and any({a, b} <= o for o in owned) for a, b in zip(left, right)) and (share < 0).all()
+        a, b = _held_out_pairs(rows, titles, 12, 0)
+        assert len(a) == len(b) and len({*a, *b}) == 2 * len(a)
 
     def test_matching(self):
         eye = {f"{side}{i}": torch.eye(20)[i] for side in "ab" for i in range(20)}
