@@ -619,13 +619,13 @@ def _matched_texts(encode, left, right):
     nats = max(float(math.log(len(scores)) - info_nce(scores / t)) for t in (0.05, 0.1, 0.2, 0.5, 1.0))
     return {"hit@1": float((place < 1).float().mean()), "hit@10": float((place < 10).float().mean()), "nats": nats}
 
-# %% ../nbs/20_language_model.ipynb #db6b163a
+# %% ../nbs/20_language_model.ipynb #852e6895
 def tuning_record(
     pair: DomainPair,             # choices in both domains
     texts: ItemTexts,             # of both
     name: str,                    # of the record
-    seeds: int = 3,               # splits, each with pairs and batches of its own
-    n_pairs: int = 768,           # pairs of texts of training people
+    seeds: int = 2,               # splits, each with pairs and batches of its own
+    n_pairs: int = 512,           # pairs of texts of training people
     n_held: int = 150,            # pairs of texts of people who are new to the target
     most: int = 16,               # tokens of a text
     encoder: str | None = None,   # for `load_encoder`; None: the packaged one
