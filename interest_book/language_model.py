@@ -619,7 +619,7 @@ def _matched_texts(encode, left, right):
     nats = max(float(math.log(len(scores)) - info_nce(scores / t)) for t in (0.05, 0.1, 0.2, 0.5, 1.0))
     return {"hit@1": float((place < 1).float().mean()), "hit@10": float((place < 10).float().mean()), "nats": nats}
 
-# %% ../nbs/20_language_model.ipynb #852e6895
+# %% ../nbs/20_language_model.ipynb #2673e479
 def tuning_record(
     pair: DomainPair,             # choices in both domains
     texts: ItemTexts,             # of both
@@ -632,17 +632,17 @@ def tuning_record(
     data: dict[str, str] | None = None,                    # file -> sha256
     progress: Callable[[str], None] = lambda line: None,   # told after each model
 ) -> dict:                        # for `write_record`; one row per strategy and seed
-    "Frozen, head, LoRA, adapters, full: tuned for one epoch on the same pairs of texts of training people, asked to match pairs of people they have not seen. The rates are fixed beforehand, not chosen."
+    "Frozen, head, LoRA, adapters, full: tuned for one epoch on the same pairs of texts of training people, asked to match pairs of people they have not seen. No correction: the question is the uncorrected one. The rates are fixed beforehand, not chosen."
     rows = []
     for seed in range(seeds):
         split = cold_start_split(pair, test=0.2, valid=0.1, seed=seed)
         titles = texts.align(pair)[1]
-        (left, right, share), held = _text_pairs(split.train.target, titles, n_pairs, seed), _held_out_pairs(split.test, titles, n_held, seed)
+        (left, right), held = _text_pairs(split.train.target, titles, n_pairs, seed)[:2], _held_out_pairs(split.test, titles, n_held, seed)
         x = tfidf([*held[0], *held[1], *left, *right])[0]
         rows.append({"strategy": "TF-IDF", "seed": seed, "trainable": 0, "cpu_s": 0.0} | _matched_texts(lambda part: torch.from_numpy(x[:len(part)].toarray() if part is held[0] else x[len(held[0]):len(held[0]) + len(part)].toarray()), *held))
         for label, (how, lr) in _STRATEGIES.items():
             network = TextNetwork(load_encoder(encoder))
-            report = tune_encoder(network, left, right, how, Schedule(1, 32, lr, 0.0, 2), most=most, log_share=share, seed=seed) if how != "frozen" else Report(how, 0, 0, 0.0, 0)
+            report = tune_encoder(network, left, right, how, Schedule(1, 32, lr, 0.0, 2), most=most, seed=seed) if how != "frozen" else Report(how, 0, 0, 0.0, 0)
             rows.append({"strategy": label, "seed": seed, "trainable": report.trainable, "cpu_s": round(report.seconds, 1)} | _matched_texts(lambda part: network.encode(part, max_tokens=most), *held))
             progress(f"{name}: {rows[-1]}")
     return field_record(name, [], (), data, _COMMAND.format(name), {"seeds": seeds, "pairs": n_pairs, "held out": n_held, "tokens": most, "rates": {k: v[1] for k, v in _STRATEGIES.items()}}) | {"results": rows}
