@@ -168,7 +168,7 @@ def _progress(batches):
     from tqdm.auto import tqdm
     return tqdm(batches, desc="encoding", unit="batch", delay=2, leave=False)
 
-# %% ../nbs/19_text.ipynb #a9bd9112
+# %% ../nbs/19_text.ipynb #b0812b8f
 def load_encoder(
     name: str | None = None,      # a name on the Hugging Face hub, a local folder, or "packaged"; None: INTEREST_BOOK_ENCODER if set, else "packaged"
     device: str = "auto",         # where it computes
@@ -186,12 +186,18 @@ def load_encoder(
     if name.startswith((".", "/", "~")) or name.count("/") > 1: raise EncoderError(f"there is no folder {name!r}; {_NO_ENCODER}")
     return _load(name, False, name, pick_device(device), getattr(torch, dtype))
 
+# %% ../nbs/19_text.ipynb #dc31bc9b
 def _load(place, local, name, device, dtype):
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+    shown = logging.is_progress_bar_enabled()
+    if local: logging.disable_progress_bar()                # reading a file takes a moment; a download is shown
     try: tokenizer, model = AutoTokenizer.from_pretrained(place, local_files_only=local), AutoModel.from_pretrained(place, local_files_only=local, dtype=dtype)
     except (OSError, ValueError, KeyError) as e:
         what = f"the folder {Path(place).name!r} holds no encoder that transformers can read" if local else f"{name!r} could not be had from the hub"
         raise EncoderError(f"{what} ({type(e).__name__}); {_NO_ENCODER}") from e
+    finally:
+        if shown: logging.enable_progress_bar()
     return Encoder(model.to(device), tokenizer, name)
 
 # %% ../nbs/19_text.ipynb #aa201e5e
@@ -454,7 +460,7 @@ def _vectors_of(texts, how, device):
     if isinstance(how, str): how = LSA() if how == "lsa" else load_encoder(how, device)
     return embed(texts, how) if isinstance(how, Encoder) else _unit(torch.as_tensor(how.encode(texts)).float().cpu())
 
-# %% ../nbs/19_text.ipynb #24900a1a
+# %% ../nbs/19_text.ipynb #285bf234
 class TextBridge(_WithTexts):
     """A person's texts against the texts of the target's items, plus what is popular in the target: equation (19.11). No shared people are needed.
 
@@ -463,7 +469,7 @@ class TextBridge(_WithTexts):
     def __init__(self,
         texts: ItemTexts | None = None,    # of both domains; None: the ids serve as texts
         vectors: str = "tfidf",            # "tfidf", "lsa", a name for `load_encoder`, or an object with .encode(texts)
-        beta: float = 0.1,                 # weight of the log of an item's count, >= 0, in units of cosine
+        beta: float = 0.3,                 # weight of the log of an item's count, >= 0, in units of cosine
         history: str = "both",             # "source" rows, "target" rows or "both"
         whitening: float = 0.0,            # power of the whitening, 0 to 1; dense vectors only
         item_power: float = 0.5,           # items of the history count 1 / (their users) to this power
