@@ -31,8 +31,9 @@ from interest_book.evaluation import bootstrap_interval, compare, field_record, 
 from interest_book.factorization import ml1m_als_record, ml100k_mf_record
 from interest_book.finetuning import finetuning_record, ties_record
 from interest_book.graph import graph_worlds_record, ml1m_graph_record
-from interest_book.interactions import DomainPair
+from interest_book.interactions import DomainPair, Interactions
 from interest_book.knowledge import bookcrossing_record, distillation_record
+from interest_book.language_model import facts_record, text_transfer_record, tuning_record, unseen_domain_record
 from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
 from interest_book.metrics import ranks, sampled_ranking_record
 from interest_book.multitask import multitask_record, sharing_record
@@ -247,6 +248,23 @@ def popularity_ties(name): return ties_record({"Douban books → music": choices
 def both_domains(name, data):
     return multitask_record(choices(data, False), name, data=checksums(data), command=f"python tools/records.py --only {name}", progress=lambda line: print(line, flush=True))
 
+def show(line): print(line, flush=True)
+
+def arts_and_office(core):
+    "Choices of arts and office with so many rows for every person and item, and no product twice; their texts."
+    pair = without_twins(load("urllm_arts_office"))[0]
+    return DomainPair(*(side.k_core(core, core) for side in (pair.source, pair.target))), ItemTexts.from_frame(item_texts("urllm_arts_office", ("title",)))
+
+def text_transfer(name): return text_transfer_record(*arts_and_office(7), name, data=checksums("urllm_arts_office"), progress=show)
+def tuning_encoder(name): return tuning_record(*arts_and_office(7), name, data=checksums("urllm_arts_office"), progress=show)
+
+def unseen_books(name):
+    "Films rated from 4 and books rated from 7 as choices; readers and books with at least ten."
+    films, books = load("ml-100k").binarize(4).k_core(5, 5), load("bookcrossing").binarize(7).k_core(10, 10)
+    films, books = (Interactions.from_frame(side.frame[["user_id", "item_id"]].assign(user_id=f"{kind} " + side.frame["user_id"].astype(str)), name=side.name) for kind, side in (("viewer", films), ("reader", books)))
+    texts = ItemTexts.from_frames(item_texts("ml-100k", ("title", "genres")), item_texts("bookcrossing", ("title", "author")))
+    return unseen_domain_record(DomainPair(films, books), texts, name, data=checksums("ml-100k") | checksums("bookcrossing"), progress=show)
+
 BRIDGE_SEEDS = 1      # splits of the records of chapter 19: intervals are over people, and a split takes minutes
 
 def text_bridge(name, pair_name):
@@ -281,6 +299,7 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "15_ml1m_strong": (ml1m_vae_record, "strong", (0, 1)), "15_ml1m_steps": (ml1m_vae_record, "steps", (0,)),
             "16_worlds": (cross_worlds_record,), "17_movielens_bookcrossing": (bookcrossing_record,), "17_distillation": (distillation_record,),
             "18_worlds": (graph_worlds_record,), "18_ml1m_weak": (ml1m_graph_record,),
+            "20_facts": (lambda: facts_record(progress=show),), "20_arts_office": (text_transfer, "20_arts_office"), "20_tuning": (tuning_encoder, "20_tuning"), "20_unseen_domain": (unseen_books, "20_unseen_domain"),
             "19_arts_office_cold": (text_bridge, "19_arts_office_cold", "amazon_arts_office"), "19_office_arts_cold": (text_bridge, "19_office_arts_cold", "amazon_office_arts"),
             "19_movielens_bookcrossing": (text_films_to_books, "19_movielens_bookcrossing"), "19_worlds": (text_worlds_record,), "19_encoder": (encoder_record,), "19_speed": (speed_record,),
             "21_movielens": (movielens_portraits_record,), "21_arts_office": (office_portraits, "21_arts_office"),
