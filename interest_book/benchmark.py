@@ -3,15 +3,16 @@
 # %% auto #0
 __all__ = ['SINGLE_DOMAIN', 'Cell', 'within_budget', 'model_bytes', 'append_line', 'read_lines', 'BenchmarkError', 'time_left',
            'Benchmark', 'benchmark', 'mean_ranks', 'friedman_test', 'critical_difference', 'cliques', 'cd_figure',
-           'stored_field', 'scoreboard', 'verdict', 'verdicts', 'quality_and_cost', 'leak_share', 'thin', 'relatedness',
-           'row_information', 'transfer_saves', 'left_open', 'quick_methods', 'phase_world', 'phase_split',
-           'best_by_validation', 'transfer_gain', 'phase_record', 'whereabouts', 'thinned_split', 'thinning_record',
-           'Advice', 'map_points', 'advise', 'standardise', 'Blend', 'fit_blend', 'blend_results', 'blend_record']
+           'stored_field', 'scoreboard', 'verdict', 'verdicts', 'quality_and_cost', 'size_record', 'leak_share', 'thin',
+           'relatedness', 'row_information', 'transfer_saves', 'left_open', 'quick_methods', 'phase_world',
+           'phase_split', 'best_by_validation', 'transfer_gain', 'phase_record', 'whereabouts', 'thinned_split',
+           'thinning_record', 'Advice', 'map_points', 'advise', 'standardise', 'Blend', 'fit_blend', 'blend_results',
+           'blend_record']
 
-# %% ../nbs/27_benchmark.ipynb #5f339b37
+# %% ../nbs/27_benchmark.ipynb #bab45916
 import json, os, signal, time, traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -176,14 +177,25 @@ def _work(pipe, plan):
     with suppress(EOFError, BrokenPipeError):             # nobody left to talk to: the line is written, go
         while (cell := pipe.recv()) is not None: pipe.send(_run_cell(plan, cell))
 
-# %% ../nbs/27_benchmark.ipynb #79d0f986
+# %% ../nbs/27_benchmark.ipynb #1a6206b1
 class BenchmarkError(BookError, RuntimeError): "A benchmark that cannot be run as it is described."
+
+@contextmanager
+def _one_thread():
+    "Processes that are started inside get one thread for their linear algebra: libraries read this when they are loaded."
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try: yield
+    finally:
+        for name, value in before.items(): os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 def _start(context, plan):
     "A worker that is ready, and our end of its pipe."
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, plan), daemon=True)
-    process.start(); theirs.close()
+    with _one_thread(): process.start()
+    theirs.close()
     try: ours.recv()
     except EOFError:
         process.join()
@@ -394,7 +406,7 @@ def cliques(
     ends = [int((r <= low + difference).sum()) for low in r]
     return [tuple(r.index[i:end]) for i, end in enumerate(ends) if end - i > 1 and (i == 0 or end > ends[i - 1])]
 
-# %% ../nbs/27_benchmark.ipynb #730c5c83
+# %% ../nbs/27_benchmark.ipynb #5992ef77
 def cd_figure(
     ranks: pd.Series,      # mean places, from `mean_ranks`
     difference: float,     # critical difference
@@ -406,12 +418,16 @@ def cd_figure(
     place = {m: i for i, m in enumerate(r.index)}
     bars = cliques(r, difference)
     for j, group in enumerate(bars):
-        x = r.max() + 0.6 + 0.35 * j
-        ax.plot([x, x], [place[group[0]], place[group[-1]]], color="#D55E00", linewidth=3, solid_capstyle="butt", linestyle="-")
+        x = r.max() + 0.04 * len(r) * (j + 1)
+        ax.plot([x, x], [place[group[0]], place[group[-1]]], color="#D55E00", linewidth=2.5, solid_capstyle="butt", linestyle="-")
     ax.plot([r.min(), r.min() + difference], [-1.4, -1.4], color="black", linewidth=2, linestyle="-", marker="|")
     ax.annotate(f"critical difference {difference:.1f}", (r.min() + difference / 2, -1.6), ha="center", va="bottom", fontsize=9)
     ax.set_yticks(range(len(r)), r.index); ax.set_ylim(len(r) - 0.5, -2.9)
     ax.set_xlabel("mean place (1 is best)")
+
+# %% ../nbs/27_benchmark.ipynb #c4d94cd2
+SINGLE_DOMAIN = ("popularity", "copy the twin", "item kNN", "EASE", "truncated SVD", "implicit ALS", "BPR", "Mult-VAE", "Mult-DAE",
+                 "mean of all", "item mean", "bias model", "biased MF", "codebook, own pattern", "user kNN, target", "mean person", "LightGCN", "LightGCN, target")   # rows that learn no taste from the source
 
 # %% ../nbs/27_benchmark.ipynb #523b3da7
 def stored_field(
@@ -474,7 +490,7 @@ def verdicts(
     "`verdict` for several directions."
     return pd.DataFrame.from_dict({heading: verdict(r, metric, single) for heading, r in records.items()}, orient="index")
 
-# %% ../nbs/27_benchmark.ipynb #af69f5d0
+# %% ../nbs/27_benchmark.ipynb #d058f9f1
 def quality_and_cost(
     records: dict[str, dict],   # heading -> record
     metric: str,                # a metric where more is better
@@ -486,6 +502,24 @@ def quality_and_cost(
     out = pd.DataFrame({"quality": quality, "CPU s": cost}).sort_values("CPU s", kind="stable")
     return out.assign(frontier=out.quality > out.quality.cummax().shift(fill_value=-np.inf))
 
+# %% ../nbs/27_benchmark.ipynb #28d2536b
+def size_record(
+    makers: dict[str, dict[str, Callable]],   # setting -> method -> function that makes the unfitted model, with the settings that were chosen
+    splits: dict[str, Split],                 # setting -> one split
+    name: str = "27_sizes",                   # of the record
+    data: dict[str, str] | None = None,       # file -> sha256
+    command: str = "",                        # what makes the record again
+) -> dict:                                    # JSON-able, for `write_record`: one row per setting and method under "rows"
+    "What a fitted model has to keep, and the seconds of the fit: one fit of every method on one split."
+    rows = []
+    for setting, methods in makers.items():
+        for method, make in methods.items():
+            start = time.process_time()
+            model = make().fit(splits[setting].train)
+            rows.append({"setting": setting, "model": method, "bytes": model_bytes(model), "cpu_s": round(time.process_time() - start, 2)})
+    return field_record(name, [], [], data or {}, command, {"fingerprints": {s: split.fingerprint for s, split in splits.items()}}) | {"rows": rows}
+
+# %% ../nbs/27_benchmark.ipynb #a810b6a9
 def leak_share(
     published: float,   # gain over a baseline as published
     removed: float,     # the same gain with leaked edges removed from training
@@ -543,7 +577,7 @@ def relatedness(
     source, target = (x - x.mean(0) for x in parts)
     return 1 - loo_error(source, target, choose_alpha(source, target, centred=True), centred=True) / (loo_error(0 * source, target, 1.0, centred=True))
 
-# %% ../nbs/27_benchmark.ipynb #cab944bd
+# %% ../nbs/27_benchmark.ipynb #7cdbd99e
 def row_information(
     world: World,          # an implicit world
     side: str = "target",  # "source" or "target"
@@ -563,38 +597,38 @@ def transfer_saves(
     own = 1 / (np.asarray(rows, float) * information)
     return own * (1 - unexplained) / (own + unexplained)
 
+# %% ../nbs/27_benchmark.ipynb #f9742ba8
 def left_open(
     own: float,            # share of target interest variance that the source says nothing about
     source_rows: float,    # of a person
     information: float,    # of one of them
-    shared: float,         # people the map is fitted on
+    shared: float,         # people the map is fitted on; infinite error up to factors + 1
     factors: int,          # size of interests
 ) -> float:                # share of variance, may be above 1
     "What the mapped source leaves open: the person's own part, the noise of the source rows, and the noise of the map: equation (27.15)."
     noise = 1 / (source_rows * information)
-    return (own + (1 - own) * noise / (1 + noise)) * (1 + factors / np.asarray(shared, float))
+    free = np.asarray(shared, float) - factors - 1
+    return (own + (1 - own) * noise / (1 + noise)) * np.where(free > 0, 1 + factors / np.where(free > 0, free, 1.0), np.inf)
 
-# %% ../nbs/27_benchmark.ipynb #1c8a545a
-SINGLE_DOMAIN = ("popularity", "copy the twin", "item kNN", "EASE", "truncated SVD", "implicit ALS", "BPR", "Mult-VAE", "Mult-DAE", "multi-task, separate",
-                 "mean of all", "item mean", "bias model", "biased MF", "codebook, own pattern", "user kNN, target", "mean person", "LightGCN", "LightGCN, target")   # rows that learn no taste from the source
-
+# %% ../nbs/27_benchmark.ipynb #c0e828dc
 def _choices(make, **values):
     "Label -> maker that can be sent to another process."
     return {", ".join(f"{k}={v}" for k, v in zip(values, combination)): partial(make, **dict(zip(values, combination))) for combination in product(*values.values())}
 
 def quick_methods(
     setting: str,          # "cold" or "warm"
+    factors: int = 32,     # largest size of interests
 ) -> dict[str, dict[str, Callable]]:   # method -> label -> maker, at most two settings each; can be sent to other processes
     "Methods in closed form that fit a setting, for maps of many cells. Raises `DataError` for another setting."
     if setting == "cold":
-        return {"popularity": {"": Popularity}, "mean person": _choices(partial(EMCDR, alpha=1e9), factors=(8, 32)), "user kNN, source": _choices(partial(UserKNN, "source"), neighbours=(50, 200)),
-                "joint EASE": _choices(partial(JointEASE, rows="shared", source_weight=1.0), l2=(1000., 10000.)), "EMCDR": _choices(EMCDR, factors=(8, 32))}
+        return {"popularity": {"": Popularity}, "mean person": _choices(partial(EMCDR, alpha=1e9), factors=(factors // 4, factors)), "user kNN, source": _choices(partial(UserKNN, "source"), neighbours=(50, 200)),
+                "joint EASE": _choices(partial(JointEASE, rows="shared", source_weight=1.0), l2=(1000., 10000.)), "EMCDR": _choices(EMCDR, factors=(factors // 4, factors))}
     if setting != "warm": raise DataError(f'setting is "cold" or "warm", got {setting!r}')
-    return {"popularity": {"": Popularity}, "item kNN": _choices(ItemKNN, neighbours=(5, 50)), "EASE": _choices(EASE, l2=(100., 400.)), "truncated SVD": _choices(TruncatedSVD, factors=(8, 32)),
+    return {"popularity": {"": Popularity}, "item kNN": _choices(ItemKNN, neighbours=(5, 50)), "EASE": _choices(EASE, l2=(100., 400.)), "truncated SVD": _choices(TruncatedSVD, factors=(factors // 4, factors)),
             "user kNN, both": _choices(partial(UserKNN, "both"), neighbours=(50, 200)), "joint EASE": _choices(partial(JointEASE, rows="all", source_weight=0.3), l2=(100., 400.)),
-            "fused EMCDR": _choices(partial(FusedEMCDR, 32, popularity=0.5), prior_rows=(2., 10.))}
+            "fused EMCDR": _choices(partial(FusedEMCDR, factors, popularity=0.5), prior_rows=(2., 10.))}
 
-# %% ../nbs/27_benchmark.ipynb #fb726a1b
+# %% ../nbs/27_benchmark.ipynb #832a3a5a
 _WORLD = dict(n_users=400, n_source_items=120, n_target_items=120, interactions_per_user=(20, 40), activity_spread=0.3)
 
 def phase_world(
@@ -618,7 +652,8 @@ def phase_split(
     split = cold_start_split(pair, test=0.2, valid=0.1, seed=seed) if setting == "cold" else ratio_split(pair, test=0.25, valid=0.15, seed=seed)
     return thin(split, shared, rows, seed)
 
-def _phase_methods(setting, seed): return quick_methods(setting.split(",")[0])
+def _phase_methods(setting, seed): return quick_methods(setting.split(",")[0], factors=8)
+def _field_methods(setting, seed): return quick_methods(setting.split(",")[0])
 
 # %% ../nbs/27_benchmark.ipynb #1d2e5230
 def best_by_validation(
@@ -647,21 +682,21 @@ def transfer_gain(
     return {"setting": setting, "difference": c.difference, "low": c.low, "high": c.high, "n_users": c.n_users, "transfer": [r.summary()[metric] for r in best], "single": [r.summary()[metric] for r in alone],
             "methods": [[r.model for r in side] for side in sides], "fingerprints": [r.fingerprint for r in alone]}
 
-# %% ../nbs/27_benchmark.ipynb #a8aeaec2
+# %% ../nbs/27_benchmark.ipynb #6e3009ce
 def phase_record(
     name: str = "27_phase",                       # of the record
-    shared: Sequence[int] = (40, 120, 400),       # people who are known in both domains
+    shared: Sequence[int] = (40, 400),            # people who are known in both domains
     rows: Sequence[int] = (1, 3, 9, 27),          # target rows of everybody, at most
     own: Sequence[float] = (0.1, 0.4, 0.7, 1.0),  # shares of interest that the source says nothing about
-    noises: Sequence[float] = (0.5, 1.5),         # of choices; the second only at the middle number of shared people and half of `own`
+    noises: Sequence[float] = (0.5, 1.5),         # of choices; the others only at the last number of shared people and half of `rows` and `own`
     seeds: int = 5,                               # worlds
     path: str | Path | None = None,               # file of lines, so that it can be taken up again
     jobs: int = 1,                                # processes
     command: str = "",                            # what makes the record again
 ) -> dict:                                        # JSON-able, for `write_record`
     "Where transfer pays, in worlds: gain of the best transfer row over the best single-domain row, cold and warm."
-    points = [dict(shared=s, rows=r, own=o, noise=z) for z in noises for s in (shared if z == noises[0] else shared[1:2]) for r in rows for o in (own if z == noises[0] else own[::2])]
-    every = [("warm", p) for p in points] + [("cold", p) for p in points if p["rows"] in rows[1::2] and p["noise"] == noises[0]]
+    points = [dict(shared=s, rows=r, own=o, noise=z) for z in noises for s in (shared if z == noises[0] else shared[-1:]) for r in (rows if z == noises[0] else rows[1::2]) for o in (own if z == noises[0] else own[::2])]
+    every = [("warm", p) for p in points] + [("cold", p) for p in points if p["rows"] == rows[-1] and p["noise"] == noises[0]]
     settings = {f"{kind}, " + ", ".join(f"{k} {v}" for k, v in p.items()): dict(setting=kind, **p) for kind, p in every}
     bench = benchmark(_phase_methods, {k: partial(phase_split, **v) for k, v in settings.items()}, range(seeds), ("ndcg@10",), budget=2, path=path, jobs=jobs, label="phase")
     found = [v | transfer_gain(bench, k) | _of_worlds(v, range(seeds)) for k, v in settings.items()]
@@ -678,7 +713,7 @@ def _map_record(name, command, points, bench, data, settings):
                         "cpu_s": round(sum(l.get("tune_cpu_s", 0) + l.get("score_cpu_s", 0) for l in bench.lines), 1)})
     return base | {"points": points}
 
-# %% ../nbs/27_benchmark.ipynb #a10fb819
+# %% ../nbs/27_benchmark.ipynb #0eb8e4c3
 def whereabouts(
     pair: DomainPair,     # training data
     factors: int = 8,     # as for `relatedness`
@@ -699,12 +734,13 @@ def thinned_split(
     split = cold_start_split(pair, test=0.2, valid=0.1, seed=seed) if setting == "cold" else ratio_split(pair, test=0.1, valid=0.1, seed=seed)
     return thin(split, shared, rows, seed)
 
+# %% ../nbs/27_benchmark.ipynb #446c9496
 def thinning_record(
     pairs: dict[str, DomainPair],              # heading -> the pair, as choices
     name: str = "27_thinning",                 # of the record
     shared: Sequence = (100, None),            # people who stay linked
     rows: Sequence = (2, 6, None),             # target rows of everybody, at most
-    seeds: int = 3,                            # splits
+    seeds: int = 2,                            # splits
     path: str | Path | None = None,            # file of lines, so that it can be taken up again
     jobs: int = 1,                             # processes
     data: dict[str, str] | None = None,        # file -> sha256
@@ -713,7 +749,7 @@ def thinning_record(
     "Where transfer pays, in the field: real pairs with links and rows taken away, methods in closed form."
     points = {f"{kind}, {heading}, shared {s}, rows {r}": dict(pair=heading, setting=kind, shared=s, rows=r) for heading in pairs for kind in ("warm", "cold") for s in shared for r in rows}
     make = {k: partial(thinned_split, **v | {"pair": pairs[v["pair"]]}) for k, v in points.items()}
-    bench = benchmark(_phase_methods, make, range(seeds), ("ndcg@10",), budget=2, path=path, jobs=jobs, label=json.dumps(data or {}, sort_keys=True))
+    bench = benchmark(_field_methods, make, range(seeds), ("ndcg@10",), budget=2, path=path, jobs=jobs, label=json.dumps(data or {}, sort_keys=True))
     found = [v | transfer_gain(bench, k) | {"place": _mean_place(make[k](s) for s in range(seeds))} for k, v in points.items()]
     return _map_record(name, command, found, bench, data or {}, {"seeds": seeds, "shared": list(shared), "rows": list(rows)})
 
@@ -787,17 +823,18 @@ def _advice(place, points, setting, neighbours, reach):
     method = _most_common(list(near.transfer if pays else near.single))
     return Advice(setting, place, float(near.gain.mean()), float(near.gain.min()), float(near.gain.max()), method, sureness, pays, tuple(near.to_dict("records")))
 
-# %% ../nbs/27_benchmark.ipynb #2f1f7135
+# %% ../nbs/27_benchmark.ipynb #74a4eb03
 def standardise(
     scores: Tensor,   # (n_users, n_items)
 ) -> Tensor:          # mean 0 and variance 1 for each user; 0 where a user's scores are all equal
-    "Scores of different models on one scale: equation (27.17)."
+    "Scores of different models on one scale: equation (27.18)."
     centred = check_shape("scores", scores, None, None).double() - scores.double().mean(1, keepdim=True)
     sd = centred.square().mean(1, keepdim=True).sqrt()
     return torch.where(sd > 0, centred / sd.clamp_min(1e-300), 0.0).to(scores.dtype)
 
+# %% ../nbs/27_benchmark.ipynb #75cc70a8
 class Blend:
-    """A weighted sum of the standardised scores of fitted recommenders: equation (27.18).
+    """A weighted sum of the standardised scores of fitted recommenders: equation (27.19).
 
     Not a `Recommender`: it is made from fitted ones, on validation rows, by `fit_blend`. Raises `ValueError` for weights below zero or all zero.
     """
@@ -860,11 +897,11 @@ def blend_results(
     used = time.process_time() - start + sum(cost[m] for m in blend.weights)
     return out + [replace(next(r for r in out if r.model == pick), model="best on validation"), replace(evaluate(blend, split, metrics), fit_cpu_s=used)]
 
-# %% ../nbs/27_benchmark.ipynb #26aaf652
+# %% ../nbs/27_benchmark.ipynb #61f6933e
 def blend_record(
     pairs: dict[str, DomainPair],         # heading -> the pair, as choices
     name: str = "27_blend",               # of the record
-    seeds: int = 3,                       # splits
+    seeds: int = 2,                       # splits
     data: dict[str, str] | None = None,   # file -> sha256
     command: str = "",                    # what makes the record again
     progress: Callable[[str], None] = lambda line: None,   # told what is done
