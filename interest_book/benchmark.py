@@ -9,10 +9,10 @@ __all__ = ['SINGLE_DOMAIN', 'Cell', 'within_budget', 'model_bytes', 'append_line
            'thinning_record', 'Advice', 'map_points', 'advise', 'standardise', 'Blend', 'fit_blend', 'blend_results',
            'blend_record']
 
-# %% ../nbs/27_benchmark.ipynb #bab45916
+# %% ../nbs/27_benchmark.ipynb #442204af
 import json, os, signal, time, traceback
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -95,7 +95,7 @@ def _tuned(candidates, split, metric):
         if best is None or sign * value > sign * best[0]: best = value, label, model, used
     return *best, time.process_time() - begin
 
-# %% ../nbs/27_benchmark.ipynb #3975730d
+# %% ../nbs/27_benchmark.ipynb #cf53c65e
 def model_bytes(
     model: Recommender,   # fitted
 ) -> int | None:          # bytes; None for something that is not a fitted recommender of this book
@@ -111,11 +111,11 @@ def _measured(plan, cell):
     value, label, model, fit_s, tune_s = _tuned(candidates, split, plan.tune_on)
     result = evaluate(model, split, plan.metrics)
     values = {m: [None if np.isnan(x) else float(x) for x in result.values[m]] for m in plan.metrics}
-    return {"fingerprint": result.fingerprint, "split": result.split, "split_seed": result.seed, "chosen": label, "valid": value, "tried": len(candidates), "offered": len(grid),
+    return {"fingerprint": result.fingerprint, "split": result.split, "split_seed": result.seed, "chosen": label, "valid": None if np.isnan(value) else value, "tried": len(candidates), "offered": len(grid),
             "params": result.params, "users": list(result.values.index), "weights": result.weights.tolist(), "values": values,
             "fit_cpu_s": fit_s, "score_cpu_s": result.score_cpu_s, "tune_cpu_s": tune_s, "bytes": model_bytes(model)}
 
-# %% ../nbs/27_benchmark.ipynb #78f39a78
+# %% ../nbs/27_benchmark.ipynb #e919110e
 def append_line(
     path: str | Path,   # a file of JSON lines; made if it is not there
     line: dict,         # JSON-able
@@ -126,7 +126,7 @@ def append_line(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(line, allow_nan=False).encode() + b"\n"
+    text = json.dumps(line, allow_nan=False, default=str).encode() + b"\n"
     with open(path, "ab+", buffering=0) as f:
         with suppress(ImportError):                      # Windows has no fcntl; a write at the end is whole there as well
             from fcntl import LOCK_EX, flock
@@ -177,7 +177,7 @@ def _work(pipe, plan):
     with suppress(EOFError, BrokenPipeError):             # nobody left to talk to: the line is written, go
         while (cell := pipe.recv()) is not None: pipe.send(_run_cell(plan, cell))
 
-# %% ../nbs/27_benchmark.ipynb #1a6206b1
+# %% ../nbs/27_benchmark.ipynb #1dc5fef8
 class BenchmarkError(BookError, RuntimeError): "A benchmark that cannot be run as it is described."
 
 @contextmanager
@@ -202,6 +202,7 @@ def _start(context, plan):
         raise BenchmarkError("a worker process could not start: methods and settings must be functions that can be imported by name in a new process; define them in a module, or use jobs=1") from None
     return process, ours
 
+# %% ../nbs/27_benchmark.ipynb #9f5d4734
 def _check_sendable(plan):
     try: ForkingPickler.dumps(plan)
     except Exception as e:
@@ -214,7 +215,7 @@ def _dead(plan, cell, process):
     if plan.path is not None: append_line(plan.path, line)
     return line
 
-# %% ../nbs/27_benchmark.ipynb #6199f987
+# %% ../nbs/27_benchmark.ipynb #e6dcc806
 def _in_processes(plan, todo, jobs, tell):
     "Cells to whoever is free; a worker that dies costs its own cell, and another takes its place."
     context, waiting, idle, busy = get_context("spawn"), list(reversed(todo)), [], {}
@@ -230,7 +231,7 @@ def _in_processes(plan, todo, jobs, tell):
                 except (EOFError, OSError): line = _dead(plan, cell, process)
                 tell(line)
     finally:
-        for process, *_ in [*idle, *busy.values()]: process.terminate()
+        for process, _ in [*idle, *busy.values()]: process.terminate(); process.join()
 
 def _one_by_one(plan, todo, tell):
     for cell in todo: tell(_run_cell(plan, cell))
@@ -326,7 +327,7 @@ def _checked_plan(methods, settings, seeds, metrics, tune_on, budget, path, labe
     if not all(plan.grids(s, seeds[0]) for s in settings): raise BenchmarkError("there is a setting without methods; give one method at least")
     return plan
 
-# %% ../nbs/27_benchmark.ipynb #8e829862
+# %% ../nbs/27_benchmark.ipynb #5105e87c
 def benchmark(
     methods: dict[str, dict[str, Callable]] | Callable[[str, int], dict],   # method -> label -> function that makes an unfitted model; or a function (setting, seed) that gives this
     settings: dict[str, Callable[[int], Split]],   # name -> function of the seed that makes the split, with validation rows
@@ -335,7 +336,7 @@ def benchmark(
     tune_on: str | None = None,                    # the metric that decides on validation; None: the first
     budget: int = 6,                               # settings that every method may try, the simplest baseline and the newest network alike
     path: str | Path | None = None,                # file of JSON lines: read first, then added to; None: nothing is kept
-    jobs: int = 1,                                 # processes, each with one thread
+    jobs: int = 1,                                 # processes, each with one thread; 1: in this process
     label: str = "",                               # what else decides the numbers, such as a checksum of the data: another label, another cell
     retry: bool = False,                           # compute cells again that failed before
     say: Callable[[str], None] | None = None,      # told after every cell how far we are; None: a progress bar
@@ -352,8 +353,9 @@ def benchmark(
     stored, broken = read_lines(path) if path is not None else ([], 0)
     have = _best_lines(stored)
     todo = [c for c in cells if keys[c] not in have or (retry and "error" in have[keys[c]])]
-    tell = _Teller([have[k] for c, k in keys.items() if c not in set(todo)], todo, jobs, say)
-    (_in_processes(plan, todo, jobs, tell) if jobs > 1 else _one_by_one(plan, todo, tell))
+    open_ = set(todo)
+    tell = _Teller([have[k] for c, k in keys.items() if c not in open_], todo, jobs, say)
+    with closing(tell.bar): _in_processes(plan, todo, jobs, tell) if jobs > 1 else _one_by_one(plan, todo, tell)
     found = {l["key"]: l for l in tell.done}
     _same_questions(found.values())
     return Benchmark(tuple(found[keys[c]] for c in cells), plan.metrics, plan.budget, broken)
@@ -655,7 +657,7 @@ def phase_split(
 def _phase_methods(setting, seed): return quick_methods(setting.split(",")[0], factors=8)
 def _field_methods(setting, seed): return quick_methods(setting.split(",")[0])
 
-# %% ../nbs/27_benchmark.ipynb #1d2e5230
+# %% ../nbs/27_benchmark.ipynb #b8b85950
 def best_by_validation(
     bench: Benchmark,      # finished
     setting: str,          # name of the setting
@@ -667,7 +669,7 @@ def best_by_validation(
     for seed in dict.fromkeys(l["seed"] for l in lines):
         found = [l for l in lines if l["seed"] == seed and l["method"] in among and "error" not in l]
         if not found: raise DataError(f"none of {list(among)} finished on {setting!r}, seed {seed}; look at .failures")
-        out.append(_result(max(found, key=lambda l: sign * l["valid"])))
+        out.append(_result(max(found, key=lambda l: -np.inf if l["valid"] is None else sign * l["valid"])))
     return out
 
 def transfer_gain(
