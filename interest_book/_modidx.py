@@ -385,6 +385,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                   'interest_book/benchmark.py'),
                                          'interest_book.benchmark.stored_field': ( 'benchmark.html#stored_field',
                                                                                    'interest_book/benchmark.py'),
+                                         'interest_book.benchmark.stored_names': ( 'benchmark.html#stored_names',
+                                                                                   'interest_book/benchmark.py'),
                                          'interest_book.benchmark.thin': ('benchmark.html#thin', 'interest_book/benchmark.py'),
                                          'interest_book.benchmark.thinned_split': ( 'benchmark.html#thinned_split',
                                                                                     'interest_book/benchmark.py'),

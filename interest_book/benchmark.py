@@ -6,10 +6,10 @@ __all__ = ['SINGLE_DOMAIN', 'Cell', 'within_budget', 'model_bytes', 'append_line
            'stored_field', 'scoreboard', 'verdict', 'verdicts', 'quality_and_cost', 'size_record', 'leak_share', 'thin',
            'relatedness', 'row_information', 'transfer_saves', 'left_open', 'quick_methods', 'phase_world',
            'phase_split', 'best_by_validation', 'transfer_gain', 'phase_record', 'whereabouts', 'thinned_split',
-           'thinning_record', 'Advice', 'map_points', 'advise', 'standardise', 'Blend', 'fit_blend', 'blend_results',
-           'blend_record']
+           'thinning_record', 'Advice', 'stored_names', 'map_points', 'advise', 'standardise', 'Blend', 'fit_blend',
+           'blend_results', 'blend_record']
 
-# %% ../nbs/27_benchmark.ipynb #442204af
+# %% ../nbs/27_benchmark.ipynb #fea9137b
 import json, os, signal, time, traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -30,7 +30,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .baselines import EASE, ItemKNN, JointEASE, Popularity, Recommender, UserKNN, _pack
-from .core import BookError, DataError, UnavailableError, UnknownIdError, check_shape, read_record, rng
+from .core import BookError, DataError, UnavailableError, UnknownIdError, check_shape, read_record, records_dir, rng
 from .evaluation import DIRECTIONS, MORE_DIRECTIONS, Result, SplitMismatchError, compare, comparison_table, evaluate, field_record, holm, is_error, record_table
 from .factorization import TruncatedSVD
 from .interactions import DomainPair, Interactions
@@ -564,20 +564,21 @@ def _unlinked(split, kept, cut):
     if not len(test) or not len(valid): raise SplitError(f"of {len(split.test_users)} people asked about nobody is linked any more; keep more of them")
     return Split(DomainPair(films, kept.with_users(other)), valid, test, f"{split.name}, thinned", split.seed, split.setting)
 
-# %% ../nbs/27_benchmark.ipynb #7d4cc781
+# %% ../nbs/27_benchmark.ipynb #ab8701d4
 def relatedness(
     pair: DomainPair,     # with shared people
     factors: int = 8,     # size of interests in both domains
 ) -> float:               # at most 1: 0 or below where the source says nothing about the target
     """Share of the shared people's target interests that a ridge map from their source interests explains for people it was not fitted on: equation (27.13).
 
-    Interests are truncated-SVD factors, the penalty is chosen by leaving people out. Raises `NoSharedUsersError` for fewer than ten shared people.
+    Interests are truncated-SVD factors, the penalty is chosen by leaving people out. Zero where all target interests are alike. Raises `NoSharedUsersError` for fewer than ten shared people.
     """
     pair.require_shared(10)
     model, shared = EMCDR(factors), torch.from_numpy(pair.shared)
     parts = [_factors(side, model).users[shared].double() for side in (pair.source, pair.target)]
     source, target = (x - x.mean(0) for x in parts)
-    return 1 - loo_error(source, target, choose_alpha(source, target, centred=True), centred=True) / (loo_error(0 * source, target, 1.0, centred=True))
+    spread = loo_error(0 * source, target, 1.0, centred=True)
+    return 1 - loo_error(source, target, choose_alpha(source, target, centred=True), centred=True) / spread if spread > 0 else 0.0
 
 # %% ../nbs/27_benchmark.ipynb #7cdbd99e
 def row_information(
@@ -736,10 +737,10 @@ def thinned_split(
     split = cold_start_split(pair, test=0.2, valid=0.1, seed=seed) if setting == "cold" else ratio_split(pair, test=0.1, valid=0.1, seed=seed)
     return thin(split, shared, rows, seed)
 
-# %% ../nbs/27_benchmark.ipynb #446c9496
+# %% ../nbs/27_benchmark.ipynb #96619e5f
 def thinning_record(
     pairs: dict[str, DomainPair],              # heading -> the pair, as choices
-    name: str = "27_thinning",                 # of the record
+    name: str = "27_thinning_amazon",          # of the record
     shared: Sequence = (100, None),            # people who stay linked
     rows: Sequence = (2, 6, None),             # target rows of everybody, at most
     seeds: int = 2,                            # splits
@@ -779,13 +780,19 @@ def _advice_text(a):
     verdict = {True: "Transfer pays", False: "Transfer does not pay", None: "The map cannot say whether transfer pays"}[a.pays]
     return head + body + f"{verdict} ({a.sureness}); try {a.method} first, and measure."
 
-# %% ../nbs/27_benchmark.ipynb #7f76464d
+# %% ../nbs/27_benchmark.ipynb #4831d092
+def stored_names(
+    prefix: str,       # such as "27_thinning"
+) -> list[str]:        # names of records, sorted
+    "The stored records whose names begin so."
+    return sorted(p.stem for p in records_dir().glob(f"{prefix}*.json"))
+
 def map_points(
-    names: Sequence[str] = ("27_phase", "27_thinning"),   # records with points
+    names: Sequence[str] | None = None,   # records with points; None: "27_phase" and every "27_thinning_..." that is stored
 ) -> pd.DataFrame:   # one row per point: record, setting, shared, rows, relatedness, gain, low, high (shares of the single-domain score), transfer, single
     "The points of the map, from worlds and from the field. Raises `UnavailableError` where a record is missing."
     out = []
-    for name in names:
+    for name in ["27_phase", *stored_names("27_thinning")] if names is None else names:
         for p in read_record(name)["points"]:
             base = float(np.mean(p["single"]))
             out.append({"record": name, "pair": p.get("pair", "world"), "setting": p["setting"], **p["place"], **{k: p[j] / base for k, j in (("gain", "difference"), ("low", "low"), ("high", "high"))},
@@ -899,10 +906,10 @@ def blend_results(
     used = time.process_time() - start + sum(cost[m] for m in blend.weights)
     return out + [replace(next(r for r in out if r.model == pick), model="best on validation"), replace(evaluate(blend, split, metrics), fit_cpu_s=used)]
 
-# %% ../nbs/27_benchmark.ipynb #61f6933e
+# %% ../nbs/27_benchmark.ipynb #b6d24a21
 def blend_record(
     pairs: dict[str, DomainPair],         # heading -> the pair, as choices
-    name: str = "27_blend",               # of the record
+    name: str = "27_blend_amazon",        # of the record
     seeds: int = 2,                       # splits
     data: dict[str, str] | None = None,   # file -> sha256
     command: str = "",                    # what makes the record again

@@ -245,9 +245,6 @@ def popularity_ties(name): return ties_record({"Douban books → music": choices
 def both_domains(name, data):
     return multitask_record(choices(data, False), name, data=checksums(data), command=f"python tools/records.py --only {name}", progress=lambda line: print(line, flush=True))
 
-FIELD_PAIRS = {"Amazon films → books": ("amazon_books_movies", True), "Douban books → music": ("douban_book_music", False)}
-BLEND_PAIRS = FIELD_PAIRS | {"Douban music → books": ("douban_book_music", True), "Amazon books → films": ("amazon_books_movies", False)}
-
 def of_pairs(pairs): return {heading: choices(*where) for heading, where in pairs.items()}, {k: v for data in {d for d, _ in pairs.values()} for k, v in checksums(data).items()}
 
 def lines(name):
@@ -256,12 +253,12 @@ def lines(name):
 
 def phase(name): return phase_record(name, path=lines(name), command=f"python tools/records.py --only {name}")
 
-def thinning(name):
-    pairs, data = of_pairs(FIELD_PAIRS)
+def thinning(name, pairs):
+    pairs, data = of_pairs(pairs)
     return thinning_record(pairs, name, path=lines(name), data=data, command=f"python tools/records.py --only {name}")
 
-def blends(name):
-    pairs, data = of_pairs(BLEND_PAIRS)
+def blends(name, pairs):
+    pairs, data = of_pairs(pairs)
     return blend_record(pairs, name, data=data, command=f"python tools/records.py --only {name}", progress=lambda line: print(line, flush=True))
 
 def sizes(name):
@@ -285,7 +282,10 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "14_worlds": (sharing_record,),
             "15_ml1m_strong": (ml1m_vae_record, "strong", (0, 1)), "15_ml1m_steps": (ml1m_vae_record, "steps", (0,)),
             "16_worlds": (cross_worlds_record,), "17_movielens_bookcrossing": (bookcrossing_record,), "17_distillation": (distillation_record,),
-            "27_phase": (phase, "27_phase"), "27_thinning": (thinning, "27_thinning"), "27_blend": (blends, "27_blend"), "27_sizes": (sizes, "27_sizes"),
+            "27_phase": (phase, "27_phase"), "27_sizes": (sizes, "27_sizes"),
+            "27_thinning_amazon": (thinning, "27_thinning_amazon", {"Amazon films → books": ("amazon_books_movies", True)}), "27_thinning_douban": (thinning, "27_thinning_douban", {"Douban books → music": ("douban_book_music", False)}),
+            "27_blend_amazon": (blends, "27_blend_amazon", {"Amazon films → books": ("amazon_books_movies", True), "Amazon books → films": ("amazon_books_movies", False)}),
+            "27_blend_douban": (blends, "27_blend_douban", {"Douban books → music": ("douban_book_music", False), "Douban music → books": ("douban_book_music", True)}),
             "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
