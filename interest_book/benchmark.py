@@ -658,7 +658,7 @@ def phase_split(
 def _phase_methods(setting, seed): return quick_methods(setting.split(",")[0], factors=8)
 def _field_methods(setting, seed): return quick_methods(setting.split(",")[0])
 
-# %% ../nbs/27_benchmark.ipynb #b8b85950
+# %% ../nbs/27_benchmark.ipynb #207e94bf
 def best_by_validation(
     bench: Benchmark,      # finished
     setting: str,          # name of the setting
@@ -682,7 +682,7 @@ def transfer_gain(
     sides = [best_by_validation(bench, setting, [m for m in methods if (m in SINGLE_DOMAIN) == single]) for single in (False, True)]
     metric, (best, alone) = bench.metrics[0], ([replace(r, model=name) for r in side] for name, side in zip(("transfer", "single"), sides))
     c = compare(best, alone, metric)
-    return {"setting": setting, "difference": c.difference, "low": c.low, "high": c.high, "n_users": c.n_users, "transfer": [r.summary()[metric] for r in best], "single": [r.summary()[metric] for r in alone],
+    return {"difference": c.difference, "low": c.low, "high": c.high, "n_users": c.n_users, "transfer": [r.summary()[metric] for r in best], "single": [r.summary()[metric] for r in alone],
             "methods": [[r.model for r in side] for side in sides], "fingerprints": [r.fingerprint for r in alone]}
 
 # %% ../nbs/27_benchmark.ipynb #6e3009ce
@@ -780,7 +780,7 @@ def _advice_text(a):
     verdict = {True: "Transfer pays", False: "Transfer does not pay", None: "The map cannot say whether transfer pays"}[a.pays]
     return head + body + f"{verdict} ({a.sureness}); try {a.method} first, and measure."
 
-# %% ../nbs/27_benchmark.ipynb #4831d092
+# %% ../nbs/27_benchmark.ipynb #8e2ecd86
 def stored_names(
     prefix: str,       # such as "27_thinning"
 ) -> list[str]:        # names of records, sorted
@@ -796,7 +796,7 @@ def map_points(
         for p in read_record(name)["points"]:
             base = float(np.mean(p["single"]))
             out.append({"record": name, "pair": p.get("pair", "world"), "setting": p["setting"], **p["place"], **{k: p[j] / base for k, j in (("gain", "difference"), ("low", "low"), ("high", "high"))},
-                        "transfer": _most_common(p["methods"][1]), "single": _most_common(p["methods"][0])})
+                        "transfer": _most_common(p["methods"][0]), "single": _most_common(p["methods"][1])})
     return pd.DataFrame(out)
 
 def _most_common(names): return max(dict.fromkeys(names), key=list(names).count)

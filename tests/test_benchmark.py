@@ -402,3 +402,12 @@ def test_bytes_are_about_what_is_saved(tmp_path):
     for model in (Popularity(), EMCDR(8), EASE()):
         on_disk = sum(f.stat().st_size for f in model.fit(pair).save(tmp_path / type(model).__name__).iterdir())
         assert model_bytes(model) == pytest.approx(on_disk, rel=0.15)
+
+
+def test_the_stored_map_names_its_methods_rightly(monkeypatch):
+    from interest_book.benchmark import SINGLE_DOMAIN, map_points
+    monkeypatch.setenv("INTEREST_BOOK_RECORDS", str(ROOT / "nbs" / "records"))
+    m = map_points()
+    assert set(m.setting) == {"cold", "warm"} and (m.low <= m.gain).all() and (m.gain <= m.high).all()
+    assert m.single.isin(SINGLE_DOMAIN).all() and not m.transfer.isin(SINGLE_DOMAIN).any()
+    assert advise(phase_split(11, rows=9, own=0.1).train).pays is not None
