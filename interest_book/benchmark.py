@@ -756,7 +756,7 @@ def thinning_record(
     found = [v | transfer_gain(bench, k) | {"place": _mean_place(make[k](s) for s in range(seeds))} for k, v in points.items()]
     return _map_record(name, command, found, bench, data or {}, {"seeds": seeds, "shared": list(shared), "rows": list(rows)})
 
-# %% ../nbs/27_benchmark.ipynb #a5896312
+# %% ../nbs/27_benchmark.ipynb #334ed1d0
 @dataclass(frozen=True)
 class Advice:
     "What the map says about a pair."
@@ -766,7 +766,7 @@ class Advice:
     low: float            # smallest gain among the neighbours on the map
     high: float           # largest
     method: str           # chosen most often by validation among the neighbours
-    sureness: str         # "sure", "likely", "open" or "off the map"
+    sureness: str         # "sure", "open" or "off the map"
     pays: bool | None     # None where the map cannot say
     neighbours: tuple     # the points it comes from
 
@@ -805,17 +805,17 @@ def _coordinates(p):
     "On the map one step is a factor e in people or rows, or a fifth in correlation."
     return np.stack([np.log(p["shared"]), np.log(p["rows"]), 5 * np.sqrt(np.maximum(p["relatedness"], 0))], -1)
 
-# %% ../nbs/27_benchmark.ipynb #79adfb0f
+# %% ../nbs/27_benchmark.ipynb #abe357c5
 def advise(
     pair: DomainPair,                       # training data, as choices
     setting: str = "warm",                  # "cold": people without target rows; "warm": people with some
     points: pd.DataFrame | None = None,     # the map; None: `map_points()`
-    neighbours: int = 6,                    # points that are asked
-    reach: float = 1.5,                     # farther points are not near
+    neighbours: int = 4,                    # points that are asked
+    reach: float = 2.0,                     # farther points are not near
 ) -> Advice:                                # printable
     """Where a pair stands on the map of chapter 27, whether transfer paid there, with which method, and how sure that is.
 
-    "sure": at least five in six of the near points gained, or lost, clear of zero; "likely": at least half. Raises `DataError` for another setting, `NoSharedUsersError` for fewer than ten shared people.
+    "sure": all near points gained clear of zero, or none of them did; "open": they disagree; "off the map": fewer than three are near. Raises `DataError` for another setting, `NoSharedUsersError` for fewer than ten shared people.
     """
     if setting not in ("cold", "warm"): raise DataError(f'setting is "cold" or "warm", got {setting!r}')
     points = map_points() if points is None else points
@@ -826,11 +826,10 @@ def _advice(place, points, setting, neighbours, reach):
     order = np.argsort(away, kind="stable")[:neighbours]
     near = points.iloc[order[away[order] <= reach]]
     if len(near) < min(3, neighbours): return Advice(setting, place, np.nan, np.nan, np.nan, "", "off the map", None, ())
-    up, down = (near.low > 0).mean(), (near.low <= 0).mean()
-    pays = True if up >= 0.5 else False if (near.low > 0).mean() <= 1 / 6 else None
-    sureness = "open" if pays is None else "sure" if max(up, down) >= 5 / 6 else "likely"
-    method = _most_common(list(near.transfer if pays else near.single))
-    return Advice(setting, place, float(near.gain.mean()), float(near.gain.min()), float(near.gain.max()), method, sureness, pays, tuple(near.to_dict("records")))
+    gained = int((near.low > 0).sum())
+    pays = {0: False, len(near): True}.get(gained)
+    method = _most_common(list(near.transfer if pays or (pays is None and near.gain.mean() > 0) else near.single))
+    return Advice(setting, place, float(near.gain.mean()), float(near.gain.min()), float(near.gain.max()), method, "open" if pays is None else "sure", pays, tuple(near.to_dict("records")))
 
 # %% ../nbs/27_benchmark.ipynb #74a4eb03
 def standardise(
@@ -887,7 +886,7 @@ def fit_blend(
         best, total, votes[winner] = found[winner], total + scores[winner], votes.get(winner, 0) + 1
     return Blend(models, {m: float(v) for m, v in votes.items()})
 
-# %% ../nbs/27_benchmark.ipynb #75606d02
+# %% ../nbs/27_benchmark.ipynb #1a3ffe3e
 def _tuned_models(split, methods, metric):
     "Every method with its settings chosen on validation: fitted models, CPU seconds."
     found = {name: _tuned(grid, split, metric) for name, grid in methods.items()}
@@ -897,14 +896,16 @@ def blend_results(
     split: Split,                             # with validation rows
     methods: dict[str, dict[str, Callable]],  # method -> label -> maker, as for `benchmark`
     metrics: Sequence[str] = ("ndcg@10", "recall@10", "hit@10"),   # measured on test; the first one decides on validation
-) -> list[Result]:                            # of every method, of "best on validation", of "blend"
-    "Members, the member that validation would pick, and the blend, on one split."
+) -> list[Result]:                            # of every method, "blend", "blend, one domain", "best on validation"
+    "Members, a blend of all of them, a blend of those that know one domain, and the member that validation would pick, on one split."
     models, cost, valid = _tuned_models(split, methods, metrics[0])
     out = [replace(evaluate(model, split, metrics), model=m, fit_cpu_s=cost[m]) for m, model in models.items()]
-    pick, start = max(valid, key=valid.get), time.process_time()
-    blend = fit_blend(models, split, metrics[0])
-    used = time.process_time() - start + sum(cost[m] for m in blend.weights)
-    return out + [replace(next(r for r in out if r.model == pick), model="best on validation"), replace(evaluate(blend, split, metrics), fit_cpu_s=used)]
+    pick = max(valid, key=valid.get)
+    for name, members in (("blend", models), ("blend, one domain", {m: model for m, model in models.items() if m in SINGLE_DOMAIN})):
+        start, blend = time.process_time(), fit_blend(members, split, metrics[0])
+        used = time.process_time() - start + sum(cost[m] for m in blend.weights)
+        out.append(replace(evaluate(blend, split, metrics), model=name, fit_cpu_s=used))
+    return [*out, replace(next(r for r in out if r.model == pick), model="best on validation")]
 
 # %% ../nbs/27_benchmark.ipynb #b6d24a21
 def blend_record(
