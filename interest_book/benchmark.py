@@ -3,10 +3,10 @@
 # %% auto #0
 __all__ = ['SINGLE_DOMAIN', 'Cell', 'within_budget', 'model_bytes', 'append_line', 'read_lines', 'BenchmarkError', 'time_left',
            'Benchmark', 'benchmark', 'mean_ranks', 'friedman_test', 'critical_difference', 'cliques', 'cd_figure',
-           'stored_field', 'scoreboard', 'verdict', 'verdicts', 'quality_and_cost', 'size_record', 'leak_share', 'thin',
-           'relatedness', 'row_information', 'transfer_saves', 'left_open', 'quick_methods', 'phase_world',
-           'phase_split', 'best_by_validation', 'transfer_gain', 'phase_record', 'whereabouts', 'thinned_split',
-           'thinning_record', 'Advice', 'stored_names', 'map_points', 'advise', 'standardise', 'Blend', 'fit_blend',
+           'stored_field', 'stored_names', 'scoreboard', 'verdict', 'verdicts', 'quality_and_cost', 'size_record',
+           'leak_share', 'thin', 'relatedness', 'row_information', 'transfer_saves', 'left_open', 'quick_methods',
+           'phase_world', 'phase_split', 'best_by_validation', 'transfer_gain', 'phase_record', 'whereabouts',
+           'thinned_split', 'thinning_record', 'Advice', 'map_points', 'advise', 'standardise', 'Blend', 'fit_blend',
            'blend_results', 'blend_record']
 
 # %% ../nbs/27_benchmark.ipynb #fea9137b
@@ -66,7 +66,11 @@ class _Plan:
             self.last[setting, seed] = self.settings[setting](seed)
         return self.last[setting, seed]
 
-# %% ../nbs/27_benchmark.ipynb #d0b17901
+# %% ../nbs/27_benchmark.ipynb #c0a5604b
+def _choices(make, **values):
+    "Label -> maker that can be sent to another process."
+    return {", ".join(f"{k}={v}" for k, v in zip(values, combination)): partial(make, **dict(zip(values, combination))) for combination in product(*values.values())}
+
 def within_budget(
     grid: dict[str, Callable],   # setting's label -> function that makes an unfitted model
     budget: int,                 # at most so many settings are tried, >= 1
@@ -431,7 +435,7 @@ def cd_figure(
 SINGLE_DOMAIN = ("popularity", "copy the twin", "item kNN", "EASE", "truncated SVD", "implicit ALS", "BPR", "Mult-VAE", "Mult-DAE",
                  "mean of all", "item mean", "bias model", "biased MF", "codebook, own pattern", "user kNN, target", "mean person", "LightGCN", "LightGCN, target")   # rows that learn no taste from the source
 
-# %% ../nbs/27_benchmark.ipynb #523b3da7
+# %% ../nbs/27_benchmark.ipynb #6ffa45da
 def stored_field(
     setting: str,            # "cold" or "warm"
     task: str = "ranking",   # "ranking" or "rating"
@@ -441,6 +445,12 @@ def stored_field(
     for heading, name in {**DIRECTIONS, **MORE_DIRECTIONS}.items():
         with suppress(UnavailableError): out[heading] = read_record(f"field_{name}_{setting}_{task}")
     return out
+
+def stored_names(
+    prefix: str,       # such as "27_thinning"
+) -> list[str]:        # names of records, sorted
+    "The stored records whose names begin so."
+    return sorted(p.stem for p in records_dir().glob(f"{prefix}*.json"))
 
 def scoreboard(
     records: dict[str, dict],   # heading -> record
@@ -613,11 +623,7 @@ def left_open(
     free = np.asarray(shared, float) - factors - 1
     return (own + (1 - own) * noise / (1 + noise)) * np.where(free > 0, 1 + factors / np.where(free > 0, free, 1.0), np.inf)
 
-# %% ../nbs/27_benchmark.ipynb #c0e828dc
-def _choices(make, **values):
-    "Label -> maker that can be sent to another process."
-    return {", ".join(f"{k}={v}" for k, v in zip(values, combination)): partial(make, **dict(zip(values, combination))) for combination in product(*values.values())}
-
+# %% ../nbs/27_benchmark.ipynb #f0fab8e6
 def quick_methods(
     setting: str,          # "cold" or "warm"
     factors: int = 32,     # largest size of interests
@@ -780,13 +786,7 @@ def _advice_text(a):
     verdict = {True: "Transfer pays", False: "Transfer does not pay", None: "The map cannot say whether transfer pays"}[a.pays]
     return head + body + f"{verdict} ({a.sureness}); try {a.method} first, and measure."
 
-# %% ../nbs/27_benchmark.ipynb #8e2ecd86
-def stored_names(
-    prefix: str,       # such as "27_thinning"
-) -> list[str]:        # names of records, sorted
-    "The stored records whose names begin so."
-    return sorted(p.stem for p in records_dir().glob(f"{prefix}*.json"))
-
+# %% ../nbs/27_benchmark.ipynb #e1c45956
 def map_points(
     names: Sequence[str] | None = None,   # records with points; None: "27_phase" and every "27_thinning_..." that is stored
 ) -> pd.DataFrame:   # one row per point: record, setting, shared, rows, relatedness, gain, low, high (shares of the single-domain score), transfer, single
