@@ -23,6 +23,7 @@ from scipy.stats import binom
 
 from interest_book.alignment import anchors_record
 from interest_book.baselines import EASE, ItemKNN, JointEASE, Popularity, TwinLookup, UserKNN, ml1m_record, ml100k_record
+from interest_book.benchmark import blend_record, phase_record, size_record, thinning_record
 from interest_book.cli import families, tune_and_run
 from interest_book.core import rng, write_record
 from interest_book.cross_domain_vae import cross_worlds_record
@@ -284,6 +285,29 @@ def text_films_to_books(name):
     return record
 
 def office_portraits(name): return office_portraits_record(random_splits("amazon_arts_office", "cold", "ranking")[1], progress=lambda line: print(line, flush=True))
+def of_pairs(pairs): return {heading: choices(*where) for heading, where in pairs.items()}, {k: v for data in {d for d, _ in pairs.values()} for k, v in checksums(data).items()}
+
+def lines(name):
+    "Where a long record keeps its finished cells, to be taken up again after an interrupt."
+    return Path(tempfile.gettempdir()) / f"interest_book_{name}.jsonl"
+
+def phase(name): return phase_record(name, path=lines(name), command=f"python tools/records.py --only {name}")
+
+def thinning(name, pairs):
+    pairs, data = of_pairs(pairs)
+    return thinning_record(pairs, name, path=lines(name), data=data, command=f"python tools/records.py --only {name}")
+
+def blends(name, pairs):
+    pairs, data = of_pairs(pairs)
+    return blend_record(pairs, name, data=data, command=f"python tools/records.py --only {name}", progress=lambda line: print(line, flush=True))
+
+def sizes(name):
+    "Every method of a field record with the settings chosen on its first split, fitted once on that split."
+    makers, splits = {}, {}
+    for setting in ("cold", "warm"):
+        found, chosen = random_splits("amazon_movies_books", setting, "ranking")[1], json.loads((ROOT / "nbs" / "records" / f"field_amazon_movies_books_{setting}_ranking.json").read_text())["settings"]["chosen"]["1"]
+        splits[setting], makers[setting] = found[0], {m: grid[chosen[m]] for m, grid in families("ranking", setting).items() if chosen.get(m) in grid}
+    return size_record(makers, splits, name, checksums("amazon_books_movies"), f"python tools/records.py --only {name}")
 
 CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "04_twin_pairs": (field_pairs,), "05_sampled": (sampled_ranking_record,),
             "06_douban_people": (douban_people, "06_douban_people"), "08_ml100k": (ml100k_record,), "08_ml1m_strong": (ml1m_record, "strong"), "08_ml1m_weak": (ml1m_record, "weak"),
@@ -303,6 +327,10 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "19_arts_office_cold": (text_bridge, "19_arts_office_cold", "amazon_arts_office"), "19_office_arts_cold": (text_bridge, "19_office_arts_cold", "amazon_office_arts"),
             "19_movielens_bookcrossing": (text_films_to_books, "19_movielens_bookcrossing"), "19_worlds": (text_worlds_record,), "19_encoder": (encoder_record,), "19_speed": (speed_record,),
             "21_movielens": (movielens_portraits_record,), "21_arts_office": (office_portraits, "21_arts_office"),
+            "27_phase": (phase, "27_phase"), "27_sizes": (sizes, "27_sizes"),
+            "27_thinning_amazon": (thinning, "27_thinning_amazon", {"Amazon films → books": ("amazon_books_movies", True)}), "27_thinning_douban": (thinning, "27_thinning_douban", {"Douban books → music": ("douban_book_music", False)}),
+            "27_blend_amazon": (blends, "27_blend_amazon", {"Amazon films → books": ("amazon_books_movies", True), "Amazon books → films": ("amazon_books_movies", False)}),
+            "27_blend_douban": (blends, "27_blend_douban", {"Douban books → music": ("douban_book_music", False), "Douban music → books": ("douban_book_music", True)}),
             "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
