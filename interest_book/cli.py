@@ -417,7 +417,7 @@ def _file_options():
     files.add_argument("--json", action="store_true", help="machine-readable output")
     return files
 
-# %% ../nbs/28_cli.ipynb #a3b61654
+# %% ../nbs/28_cli.ipynb #c1cedda3
 def _parser():
     ap = argparse.ArgumentParser(prog="interest-book", description="Carry interests from one domain to another, and measure whether it pays.",
                                  epilog="Exit status: 0 all went well, 2 the input cannot be used (the message says why).")
@@ -431,7 +431,7 @@ def _parser():
     c.add_argument("--effort", choices=["quick", "all"], default="quick", help="quick: without the methods that need seconds for one fit (default); all: with them")
     r = verbs.add_parser("recommend", parents=[files], help="lists for people you name")
     r.add_argument("--user", action="append", default=[], help="whom to serve; repeat it; default: everybody without target rows")
-    r.add_argument("--method", default="auto", help=f"one of {', '.join(MODELS | TEXT_MODELS)} (default: text-ease with text columns, else emcdr)"); r.add_argument("--k", type=int, default=10)
+    r.add_argument("--method", default="auto", help=f"one of {', '.join(MODELS | TEXT_MODELS)} (default: text-bridge with text columns, else emcdr)"); r.add_argument("--k", type=int, default=10)
     r.add_argument("--min-rating", type=float, help="only ratings from here up count as interactions")
     d = verbs.add_parser("doctor", help="versions, device, data found, what to install"); d.add_argument("--json", action="store_true")
     return ap
@@ -480,11 +480,11 @@ def _as_text(title, pair, studies):
     for s in studies: lines += ["", f"== {s.task}, {s.setting} users ==", show_table(s), s.verdict(), *_left_out(s)]
     return "\n".join(lines)
 
-# %% ../nbs/28_cli.ipynb #44750945
+# %% ../nbs/28_cli.ipynb #dd820ec0
 def _recommend(args):
     pair, _ = _pair_of(args)
     texts, vectors = _texts_of(args)
-    method = args.method if args.method != "auto" else "emcdr" if texts is None else "text-ease"
+    method = args.method if args.method != "auto" else "emcdr" if texts is None else "text-bridge"
     lists = recommend_lists(pair, args.user, method, args.k, texts, vectors, args.min_rating)
     print(lists.to_json(orient="records", indent=1) if args.json else lists.to_csv(index=False, sep="\t", float_format="%.5g").rstrip())
 

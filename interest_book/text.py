@@ -703,7 +703,7 @@ def _chosen(split, texts, encoder, everybody):
     found["text EASE, shuffled"] = _best_weight(partial(TextEASE, texts.shuffled(split.seed or 0), "tfidf", l2, 1.0, rows), split, weights)
     return found
 
-# %% ../nbs/19_text.ipynb #d3141c5e
+# %% ../nbs/19_text.ipynb #9ac599c9
 def bridge_record(
     name: str,                       # of the record
     splits: Sequence[Split],         # cold start, one per seed, with validation rows
@@ -715,7 +715,8 @@ def bridge_record(
     progress: Callable[[str], None] = lambda line: None,   # told after each split
 ) -> dict:                           # a field record; `variant` says who is shared and which test rows count
     "Text methods beside popularity and behaviour on cold users. Settings on validation people, test people once, all items ranked."
-    same, found = same_titles(titles), {}
+    train, same, found = splits[0].train, same_titles(titles), {}
+    same = same[same.source_item.isin(train.source.items) & same.target_item.isin(train.target.items)]     # of the two catalogues as they are here
     for split in splits:
         for who in settings:
             s = split if who == "everybody" else nobody_shared(split, split.seed or 0)

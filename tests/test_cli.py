@@ -164,7 +164,9 @@ def club_arguments(folder): return ["--source", str(folder / "films.csv"), "--ta
 
 
 def test_two_files_with_titles_and_no_shared_user_one_command(clubs, capsys):
-    assert main(["recommend", *club_arguments(clubs), "--user", "u17", "--k", "3", "--vectors", "tfidf"]) == 0
+    assert main(["recommend", *club_arguments(clubs), "--user", "u17", "--k", "2", "--vectors", "tfidf"]) == 0
+    assert {line.split("\t")[2] for line in capsys.readouterr().out.strip().split("\n")[1:]} == {"A space opera of pirates", "Starship captains"}
+    assert main(["recommend", *club_arguments(clubs), "--user", "u17", "--k", "3", "--vectors", "tfidf", "--method", "text-ease"]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.strip().split("\n")]
     assert lines[0] == ["user_id", "item_id", "text", "rank", "score"] and {line[1] for line in lines[1:]} == {"b1", "b2", "b5"}
     assert {line[2] for line in lines[1:]} == {"A space opera of pirates", "Starship captains", "Robots"}       # robots: what readers of the others read
@@ -196,7 +198,7 @@ def test_without_an_encoder_words_are_used_and_that_is_said(clubs, capsys, monke
     monkeypatch.setattr(text, "find_spec", lambda name: None)
     assert main(["recommend", *club_arguments(clubs), "--user", "u17", "--k", "3"]) == 0
     said = capsys.readouterr()
-    assert "TF-IDF" in said.err and "pip install" in said.err and "Traceback" not in said.err and "Robots" in said.out
+    assert "TF-IDF" in said.err and "pip install" in said.err and "Traceback" not in said.err and "Starship" in said.out
     assert main(["recommend", *club_arguments(clubs), "--user", "u17", "--vectors", "packaged"]) == 2 and "EncoderError" in capsys.readouterr().err
 
 

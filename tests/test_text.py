@@ -230,6 +230,22 @@ def test_words_carry_nothing_without_a_relation():
     for m in (TextBridge(texts, beta=0.3), TextFactors(texts, LSA(8), 4), TextEASE(texts, LSA(8), 100.0)): assert ndcg(m, split) < popular + 0.03
 
 
+def test_text_factors_end_where_every_gradient_is_zero():
+    "Many rounds end at a stationary point of (19.13), written out here once more; an item without rows is where its text says, shrunk."
+    g = rng("tests/factors")
+    x = [sp.csr_array((g.random((9, m)) < 0.4) * g.random((9, m))) for m in (6, 5)]
+    on, t = [np.arange(9) < 6, np.arange(9) > 3], [torch.from_numpy(g.standard_normal((m, 4))) for m in (6, 5)]
+    x = [sp.csr_array(m.multiply(a[:, None])) for m, a in zip(x, on)]
+    x[1] = sp.csr_array(x[1].multiply(np.arange(5) != 2)); x[1].eliminate_zeros()
+    p, v, w = text.text_factors(x, t, on, 2, 0.3, rounds=600)
+    leaves = [b.clone().requires_grad_() for b in (p, *v, w)]
+    fit = sum((torch.from_numpy(m.toarray())[a] - leaves[0][torch.from_numpy(a)] @ b.T).square().sum() for m, b, a in zip(x, leaves[1:3], on))
+    (fit + 0.3 * (leaves[0].square().sum() + sum((b - u @ leaves[3]).square().sum() for b, u in zip(leaves[1:3], t)) + leaves[3].square().sum())).backward()
+    assert max(float(b.grad.abs().max()) for b in leaves) < 1e-5
+    q = p[torch.from_numpy(on[1])]
+    torch.testing.assert_close(v[1][2], 0.3 * torch.linalg.solve(q.T @ q + 0.3 * torch.eye(2), w.T @ t[1][2]), rtol=1e-4, atol=1e-6)
+
+
 def test_limits_of_text_ease(lab):
     split, texts, _ = lab
     users = split.train.users[:30]

@@ -41,7 +41,7 @@ from interest_book.multitask import multitask_record, sharing_record
 from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
 from interest_book.portraits import movielens_portraits_record, office_portraits_record
 from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
-from interest_book.text import ItemTexts, bridge_record, encoder_record, films_to_books, item_texts, load_encoder, speed_record, text_worlds_record
+from interest_book.text import ItemTexts, bridge_record, encoder_record, films_to_books, item_texts, load_encoder, same_titles, speed_record, text_worlds_record
 from interest_book.vae import ml1m_vae_record
 
 def checksums(name): return {f.path: f.sha256 for f in sheet(name).files}
@@ -281,7 +281,7 @@ def text_films_to_books(name):
     (split, texts, titles), train = draws[0], draws[0][0].train
     record = bridge_record(name, [s for s, _, _ in draws], texts, titles, load_encoder("packaged", device="cpu"), ("nobody",), data=checksums("ml-1m") | checksums("bookcrossing"), progress=lambda line: print(line, flush=True))
     held = {u for part in (split.test, split.valid) for u in part.users[np.unique(part.user_codes)]} | set(train.shared_users)
-    record["settings"] |= {"films": train.source.n_items, "books": train.target.n_items, "stand-ins": len(held)}
+    record["settings"] |= {"films": train.source.n_items, "books": train.target.n_items, "stand-ins": len(held), "same titles in the two tables": len(same_titles(titles))}
     return record
 
 def office_portraits(name): return office_portraits_record(random_splits("amazon_arts_office", "cold", "ranking")[1], progress=lambda line: print(line, flush=True))
