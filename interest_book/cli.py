@@ -4,7 +4,7 @@
 __all__ = ['MODELS', 'TEXT_MODELS', 'read_pair', 'read_texts', 'example_pair', 'families', 'tune_and_run', 'Study',
            'compare_pair', 'show_table', 'report_html', 'recommend_lists', 'doctor', 'main']
 
-# %% ../nbs/28_cli.ipynb #b1e51f01
+# %% ../nbs/28_cli.ipynb #be87abee
 import argparse, html, io, json, os, platform, sys, time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+# %% ../nbs/28_cli.ipynb #fe0b3788
 from .core import BookError, DataError, atomic_write
 from .interactions import DomainPair, Interactions
 from .worlds import make_world
@@ -207,7 +208,7 @@ def _warm_raters():
     both = ("mean of all", "item mean", "plain bridge", "bias bridge", "EMCDR", "collective MF", "Laplacian prior")
     return bias | factors | books | {name: grid for name, grid in _cold_raters().items() if name in both}
 
-# %% ../nbs/28_cli.ipynb #4d887c3e
+# %% ../nbs/28_cli.ipynb #dd4e1437
 def tune_and_run(
     methods: dict[str, dict[str, Callable]],   # from `families`
     splits: Sequence[Split],                   # one per seed, each with validation rows
@@ -225,6 +226,7 @@ def tune_and_run(
             chosen.append({"split": n, "method": name, "setting": label})
     return results, pd.DataFrame(chosen).pivot(index="split", columns="method", values="setting")[list(methods)]
 
+# %% ../nbs/28_cli.ipynb #ca9c1454
 def _best_of(candidates, split, metric):
     "Label, fitted model and CPU seconds of the fit; the first on a tie."
     best, sign = None, -1 if is_error(metric) else 1
@@ -436,7 +438,7 @@ def _parser():
     d = verbs.add_parser("doctor", help="versions, device, data found, what to install"); d.add_argument("--json", action="store_true")
     return ap
 
-# %% ../nbs/28_cli.ipynb #655e7bdc
+# %% ../nbs/28_cli.ipynb #a61496cc
 def _pair_of(args):
     if bool(args.source) != bool(args.target): raise DataError("give both --source and --target, or neither for the embedded world")
     if not args.source: return example_pair(), "Embedded world"
@@ -453,6 +455,7 @@ def _texts_of(args):
         print(f"interest-book: words are compared as they are written (TF-IDF), meanings are not: {e}", file=sys.stderr)
         return texts, "tfidf"
 
+# %% ../nbs/28_cli.ipynb #b8271b92
 def _compare(args):
     if args.seeds < 1 or args.k < 1: raise DataError(f"--seeds and --k must be at least 1, got {args.seeds} and {args.k}")
     pair, title = _pair_of(args)
@@ -480,7 +483,7 @@ def _as_text(title, pair, studies):
     for s in studies: lines += ["", f"== {s.task}, {s.setting} users ==", show_table(s), s.verdict(), *_left_out(s)]
     return "\n".join(lines)
 
-# %% ../nbs/28_cli.ipynb #dd820ec0
+# %% ../nbs/28_cli.ipynb #e708c804
 def _recommend(args):
     pair, _ = _pair_of(args)
     texts, vectors = _texts_of(args)
@@ -488,6 +491,7 @@ def _recommend(args):
     lists = recommend_lists(pair, args.user, method, args.k, texts, vectors, args.min_rating)
     print(lists.to_json(orient="records", indent=1) if args.json else lists.to_csv(index=False, sep="\t", float_format="%.5g").rstrip())
 
+# %% ../nbs/28_cli.ipynb #4965bd2d
 def _doctor(args):
     state = doctor()
     if args.json: print(json.dumps(state, indent=1))
