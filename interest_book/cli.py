@@ -135,7 +135,7 @@ def _cold_rankers():
             "Laplacian prior": _grid(partial(LaplacianPrior, 3., 0.5), neighbours=(20, 100), popularity=(0.1, 0.3)),
             "cluster prior": _grid(partial(ClusterPrior, 32), groups=(8, 16), popularity=_POPULARITY),
             "distilled": _grid(partial(Distilled, 32, l2=10000., source_weight=1., rows="shared", ridge=100.), teacher=("joint EASE", "blend")),
-            "graph filter": _grid(GraphFilter, source_weight=(1., 3., 10.), low_pass=(0., 0.3), popularity=(0.25, 0.5)),
+            "graph filter": _grid(GraphFilter, source_weight=(1., 5.), low_pass=(0., 0.3), popularity=(0.25, 0.5)),
             "LightGCN": _grid(partial(LightGCN, 32, epochs=20, batch_size=512, lr=0.03), hide=(0., 1.)),
             "two graphs": _grid(partial(TwoGraphs, 32, hide=1., source_loss=0.1, epochs=15, batch_size=512, lr=0.03), exchange=(0.5, 1.))}
 
