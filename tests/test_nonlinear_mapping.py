@@ -140,7 +140,8 @@ class TestPersonalised:
 
     def test_constant_is_one_matrix(self):
         maps = NETS["constant"](residual=False).matrices(HISTORY)
-        assert torch.equal(maps, maps[:1].expand_as(maps)) and maps.abs().max() > 0
+        torch.testing.assert_close(maps, maps[:1].expand_as(maps), rtol=1e-5, atol=1e-6)      # rows of one product differ in the last digit on some processors
+        assert maps.abs().max() > 0.1
 
     def test_low_rank_is_its_tensor(self):
         net = NETS["low_rank"](residual=False)

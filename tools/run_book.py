@@ -84,6 +84,9 @@ def run_one(path, update):
     seconds = time.time() - start
     if not problems:
         if update:
+            nb.metadata.pop("widgets", None)            # progress bars of a live notebook: a page would fetch scripts for them
+            for c in nb.cells:
+                if c.cell_type == "code": c.outputs = [o for o in c.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
             tmp = path.with_suffix(".tmp")
             nbformat.write(nb, tmp); os.replace(tmp, path)
             subprocess.run([str(Path(sys.executable).parent / "nbdev_clean"), "--fname", str(path)], cwd=ROOT, check=True)
