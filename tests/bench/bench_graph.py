@@ -1,5 +1,5 @@
 """Chapter 18, CPU-seconds: a filter by sparse products beside dense powers, and a closed filter beside a trained network. `python tests/bench/bench_graph.py [cpu|cuda]`."""
-import os, sys, time
+import os, sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -8,20 +8,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
+from clock import clock
 from interest_book.core import rng
 from interest_book.graph import GraphFilter, LightGCN, _sparse, bipartite_graph, graph_filter, normalised_adjacency
 from interest_book.splits import ratio_split
 from interest_book.worlds import make_world
-
-
-def clock(f, rounds=3):
-    "Smallest CPU time of a few calls, in seconds, and the last answer."
-    best = np.inf
-    for _ in range(rounds):
-        start = time.process_time(); out = f()
-        if torch.cuda.is_available(): torch.cuda.synchronize()
-        best = min(best, time.process_time() - start)
-    return best, out
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Chapter 17, CPU-seconds: k-means beside scikit-learn's, a student beside its teacher. `python tests/bench/bench_knowledge.py [cpu|cuda]`."""
-import os, sys, time
+import os, sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,21 +9,12 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
+from clock import clock
 from interest_book.baselines import EASE
 from interest_book.core import rng
 from interest_book.knowledge import Distilled, kmeans, served_bytes
 from interest_book.splits import ratio_split
 from interest_book.worlds import make_world
-
-
-def clock(f, rounds=5):
-    "Smallest CPU time of a few calls, in seconds, and the last answer."
-    best = np.inf
-    for _ in range(rounds):
-        start = time.process_time(); out = f()
-        if torch.cuda.is_available(): torch.cuda.synchronize()
-        best = min(best, time.process_time() - start)
-    return best, out
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Chapter 19, CPU-seconds: counted words beside scikit-learn's, titles through the encoder in three number formats, and from the cache. `python tests/bench/bench_text.py [TITLES]`."""
-import os, sys, tempfile, time
+import os, sys, tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,18 +9,10 @@ import numpy as np
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from clock import clock
 from interest_book.core import rng
 from interest_book.text import EncoderError, embed, load_encoder, speed_record, tfidf, translate_items
 from interest_book.worlds import topic_words
-
-
-def clock(f, rounds=3):
-    "Smallest CPU time of a few calls, in seconds, and the last answer."
-    best = np.inf
-    for _ in range(rounds):
-        start = time.process_time(); out = f()
-        best = min(best, time.process_time() - start)
-    return best, out
 
 
 if __name__ == "__main__":
