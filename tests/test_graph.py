@@ -259,3 +259,26 @@ def test_the_record_of_worlds_has_its_variants_and_honest_rows():
     cold = {r["model"]: r["metrics"]["ndcg@10"] for r in record["results"] if r["variant"] == "linear, cold"}
     assert cold["LightGCN, target only"] == cold["graph filter, target only"] == cold["two graphs, no exchange"] == cold["popularity"] < cold["LightGCN"]
     assert len({r["fingerprint"] for r in record["results"] if r["variant"] == "layers"}) == 1
+
+
+@pytest.mark.gpu
+class TestOnAGPU:
+    "Sums are taken in another order there, so equal means up to rounding; after training, up to what rounding grows to. The contract test does the same for every model with its defaults."
+    def test_the_filter_and_its_gradient(self):
+        a, c = normalised_adjacency(bipartite_graph(table(200, 150, share=0.05))), [0.1, 0.4, 0.3, 0.2]
+        x = torch.from_numpy(rng("test_graph/x").standard_normal((350, 8)).astype(np.float32))
+        found = []
+        for device in ("cpu", "cuda"):
+            leaf, matrix = x.to(device).requires_grad_(), _sparse(a, device)
+            out = _Filtered.apply(leaf, matrix, matrix, c)
+            assert out.device.type == device
+            found.append((out.detach().cpu(), torch.autograd.grad(out.square().sum(), leaf)[0].cpu()))
+        for here, there in zip(*found): torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("make", [lambda d: GraphFilter(0.5, (0.2, 1.0), 0.7, factors=5, device=d), lambda d: LightGCN(8, hide=0.5, start="spectral", source_loss=0.5, epochs=3, device=d),
+                                      lambda d: TwoGraphs(8, exchange=0.3, hide=1.0, epochs=3, device=d)], ids=["filter", "net", "two"])
+    def test_models_beyond_their_defaults(self, make):
+        split = splits("cold")[0]
+        here, there = (make(d).fit(split.train).score(split.train.users) for d in ("cpu", "cuda"))
+        assert there.device.type == "cuda"
+        torch.testing.assert_close(there.cpu(), here, rtol=2e-3, atol=2e-4 * float(here.abs().max()))

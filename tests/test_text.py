@@ -388,3 +388,39 @@ def test_films_to_books_leaves_no_book_that_bears_a_films_name():
     same = same_titles(ItemTexts(titles.source.reindex(split.train.source.items).fillna(""), titles.target.reindex(split.train.target.items).fillna("")))
     assert len(same) == 0 and not any(u.startswith("viewer") for u in split.test.users[np.unique(split.test.user_codes)])
     assert nobody_shared(split).train.shared.sum() == 0
+
+
+# --- the same on a GPU: equal up to rounding -----------------------------------------------------------------------------------
+
+@pytest.mark.gpu
+def test_encoder_on_a_gpu_agrees(encoder, tmp_path):
+    texts = ["Emma", "Dune", "", "a long description with very many words about a book and its people", "Star Wars: Episode IV - A New Hope (1977)"]
+    there = load_encoder("packaged", device="cuda")
+    assert there.model.device.type == "cuda" and there.digest == encoder.digest
+    torch.testing.assert_close(there.encode(texts), encoder.encode(texts), rtol=1e-3, atol=1e-4)
+    embed(texts, encoder, tmp_path); embed(texts, there, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2                                      # what one device computed is not handed out for the other
+    half = load_encoder("packaged", "cuda", "bfloat16").encode(texts)
+    assert (half * encoder.encode(texts)).sum(1)[[0, 1, 3, 4]].min() > 0.99
+
+
+@pytest.mark.gpu
+def test_vectors_on_a_gpu_agree():
+    g = rng("tests/text/gpu")
+    hidden, mask, v = torch.from_numpy(g.standard_normal((4, 6, 8))).float(), torch.from_numpy(g.random((4, 6)) < 0.6).long(), torch.from_numpy(g.standard_normal((40, 8)) + 1).float()
+    rows = sp.csr_array((g.random((9, 40)) < 0.2) * 1.0)
+    w, there = whiten(v, 0.5), whiten(v.cuda(), 0.5)
+    for a, b in ((mean_pool(hidden.cuda(), mask.cuda()), mean_pool(hidden, mask)), (there(v.cuda()), w(v)), (user_vectors(rows, v.cuda(), 0.5), user_vectors(rows, v, 0.5))):
+        assert a.device.type == "cuda"
+        torch.testing.assert_close(a.cpu(), b, rtol=1e-4, atol=1e-5)
+    assert anisotropy(v.cuda()) == pytest.approx(anisotropy(v), rel=1e-6)
+    np.testing.assert_allclose(translate_items(v[:15].cuda(), v[15:].cuda(), 3).toarray(), translate_items(v[:15], v[15:], 3).toarray(), atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("make", [lambda t, d: TextBridge(t, LSA(8), whitening=0.5, device=d), lambda t, d: TextFactors(t, LSA(8), 4, device=d), lambda t, d: TextEASE(t, LSA(8), 100.0, device=d)], ids=["bridge", "factors", "ease"])
+def test_dense_models_on_a_gpu_agree(lab, make):
+    split, texts, _ = lab
+    here, there = (make(texts, d).fit(split.train).score(split.train.users[:50]) for d in ("cpu", "cuda"))
+    assert there.device.type == "cuda"
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=1e-4 * float(here.abs().max()))
