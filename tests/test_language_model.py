@@ -342,6 +342,59 @@ class TestRecordParts:
         assert turned["hit@1"] == 0.0 and turned["nats"] < 0
 
 
+def on(device, strategy, seed=0):
+    "A tiny encoder, tuned for a few contrastive steps on a device: its vectors on the CPU, its parameters, its report."
+    net = TextNetwork(FakeEncoder())
+    net.to(device)
+    report = tune_encoder(net, TestEncoder.left, TestEncoder.right, strategy, Schedule(2, 12, 5e-3, 0.0, 2), rank=2, width=4, most=4, log_share=torch.linspace(-4, -1, 24), seed=seed)
+    assert all(p.device.type == torch.device(device).type for p in net.parameters())
+    return net.encode(TestEncoder.left + TestEncoder.right), {k: v.cpu() for k, v in net.state_dict().items()}, report
+
+
+@pytest.mark.gpu
+class TestGPU:
+    def test_the_causal_model_says_learns_and_writes_the_same(self):
+        "Logits, loss, gradients, three steps of AdamW and what is then written with the most probable word."
+        models, tokens = [CausalLM(20, 16, 2, 2, seed=4).to(d) for d in ("cpu", "cuda")], line(8, 9)
+        tokens[0, 6:] = 0
+        said = [m(tokens.to(m.norm.weight.device)) for m in models]
+        assert said[1].device.type == "cuda"
+        torch.testing.assert_close(said[1].cpu(), said[0], rtol=1e-4, atol=1e-5)
+        for m in models:
+            optimizer = torch.optim.AdamW(m.parameters(), lr=1e-2)
+            for _ in range(3): optimizer.zero_grad(); next_token_loss(m, tokens.to(m.norm.weight.device)).backward(); optimizer.step()
+        for p, q in zip(models[1].parameters(), models[0].parameters()): torch.testing.assert_close(p.grad.cpu(), q.grad, rtol=1e-2, atol=1e-4)
+        losses = [next_token_loss(m, tokens.to(m.norm.weight.device)).item() for m in models]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-3) and losses[0] < next_token_loss(CausalLM(20, 16, 2, 2, seed=4), tokens).item() - 0.05
+        written = [generate(m, tokens[1:, :3].to(m.norm.weight.device), 5, temperature=0.0) for m in models]
+        assert written[1].device.type == "cuda" and torch.equal(written[1].cpu(), written[0])
+
+    def test_the_contrastive_loss_and_its_gradient(self):
+        f, share, items = draw(30, 30, name="gpu").float(), torch.rand(30, generator=torch_rng("test_language_model/gpu")).log(), torch.arange(30) % 11
+        found = []
+        for device in ("cpu", "cuda"):
+            x = f.to(device).requires_grad_()
+            loss = info_nce(x, share.to(device), items.to(device))
+            loss.backward(); found.append((loss.detach().cpu(), x.grad.cpu()))
+        for a, b in zip(*found): torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize("strategy", ["head", "lora", "adapter", "full"])
+    def test_contrastive_tuning_of_an_encoder(self, strategy):
+        "Four steps from the same start on the same batches: the same vectors, and they moved."
+        (a, weights, one), (b, others, two) = on("cpu", strategy), on("cuda", strategy)
+        start = TextNetwork(FakeEncoder()).encode(TestEncoder.left + TestEncoder.right)
+        assert (a - start).abs().max() > 0.01 and (one.trainable, one.total, one.epochs) == (two.trainable, two.total, two.epochs) and weights.keys() == others.keys()
+        torch.testing.assert_close(b, a, rtol=1e-2, atol=2e-3)
+
+    def test_a_head_tuned_on_people(self):
+        w, texts = world()
+        split = cold_start_split(w.pair, seed=0)
+        one, two = (TunedText(texts, factors=16, epochs=2, device=d).fit(split.train) for d in ("cpu", "cuda"))
+        assert two.heads_.device.type == two.score(split.test_users[:3]).device.type == "cuda"
+        torch.testing.assert_close(two.heads_.cpu(), one.heads_)            # it is tuned on the CPU, whatever the device
+        torch.testing.assert_close(two.score(split.test_users).cpu(), one.score(split.test_users), rtol=1e-3, atol=1e-3)
+
+
 def test_the_library_imports_without_transformers():
     import subprocess
     code = "import sys; sys.modules['transformers'] = None; sys.modules['peft'] = None; import interest_book.language_model"

@@ -484,6 +484,48 @@ def test_bad_local_models(tmp_path):
     with pytest.raises(UnavailableError, match="hold"): LocalWriter(tmp_path, device="cpu")
 
 
+# --- on a GPU ----------------------------------------------------------------------------------------------------------
+
+class TinyEncoder:
+    "Texts as means of random word vectors, through one layer, computed where it is put."
+    def __init__(self, words, device):
+        self.place, self.device = {w: i for i, w in enumerate(words)}, device
+        self.table, self.layer = (torch.from_numpy(rng(f"test/portraits/encoder/{part}").standard_normal(shape).astype(np.float32)).to(device) for part, shape in (("table", (len(words), 32)), ("layer", (32, 24))))
+    def encode(self, texts, batch_size=64, max_tokens=64):
+        bags = torch.zeros(len(texts), len(self.place), device=self.device)
+        for i, t in enumerate(texts):
+            for w in t.split(): bags[i, self.place[w]] += 1
+        return torch.tanh(bags @ self.table @ self.layer)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("evidence", ["text", "both"])
+def test_vectors_points_scores_and_reasons_of_a_gpu(made, evidence):
+    "Vectors made on either device: the same vectors and points, and so the same scores and reasons, handed over where they were asked for."
+    w, split, _ = made
+    words = sorted({x for t in w.item_texts["text"] for x in t.split()})
+    one, two = (Portraits(w.item_texts, vectors=TinyEncoder(words, d), evidence=evidence, price=0.9, graph=0.2, topics=8, device=d).fit(split.train) for d in ("cpu", "cuda"))
+    np.testing.assert_allclose(two.vectors_.toarray(), one.vectors_.toarray(), rtol=1e-3, atol=1e-4)
+    users = list(split.test_users[:20])
+    scores = two.score(users)
+    assert scores.device.type == "cuda"
+    torch.testing.assert_close(scores.cpu(), one.score(users), rtol=1e-3, atol=1e-4)
+    for user in users[:5]:
+        a, b = one.portrait(user), two.portrait(user)
+        assert [p.items for p in a.points] == [p.items for p in b.points] and len(a.points) > 1
+        np.testing.assert_allclose(b.topics, a.topics, atol=1e-4)
+        item = one.recommend([user], k=1)["item_id"].iloc[0]
+        assert two.explain(user, item).interest == one.explain(user, item).interest
+
+
+@pytest.mark.gpu
+def test_a_local_writer_writes_the_same_on_a_gpu(tiny, tmp_path):
+    model, _, tokenizer = tiny
+    model.save_pretrained(tmp_path / "m"); tokenizer.save_pretrained(tmp_path / "m")
+    here, there = LocalWriter(tmp_path / "m", device="cpu"), LocalWriter(tmp_path / "m", device="cuda")
+    assert there.model.device.type == "cuda" and there.write(portrait_facts(PORTRAIT)) == here.write(portrait_facts(PORTRAIT))
+
+
 # --- the card ----------------------------------------------------------------------------------------------------------
 
 def test_the_card_is_drawn_without_the_id(made):
