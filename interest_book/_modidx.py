@@ -455,6 +455,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'interest_book.core._entropy': ('core.html#_entropy', 'interest_book/core.py'),
                                     'interest_book.core._shape_hint': ('core.html#_shape_hint', 'interest_book/core.py'),
                                     'interest_book.core.atomic_write': ('core.html#atomic_write', 'interest_book/core.py'),
+                                    'interest_book.core.chapter_setup': ('core.html#chapter_setup', 'interest_book/core.py'),
                                     'interest_book.core.check_shape': ('core.html#check_shape', 'interest_book/core.py'),
                                     'interest_book.core.close': ('core.html#close', 'interest_book/core.py'),
                                     'interest_book.core.figure_style': ('core.html#figure_style', 'interest_book/core.py'),

@@ -373,7 +373,7 @@ class TestGPU:
         f, share, items = draw(30, 30, name="gpu").float(), torch.rand(30, generator=torch_rng("test_language_model/gpu")).log(), torch.arange(30) % 11
         found = []
         for device in ("cpu", "cuda"):
-            x = f.to(device).requires_grad_()
+            x = f.clone().to(device).requires_grad_()
             loss = info_nce(x, share.to(device), items.to(device))
             loss.backward(); found.append((loss.detach().cpu(), x.grad.cpu()))
         for a, b in zip(*found): torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
