@@ -374,7 +374,7 @@ def test_cache_is_used_and_never_believed_when_damaged(tmp_path, monkeypatch):
 
 
 def test_the_record_of_the_bridge_chooses_on_validation_and_keeps_its_control():
-    "Both kinds of sharing, all rows and clean rows; every text method by words and by another reader, and the same splits for all; a penalty is chosen for each reader where nobody is shared."
+    "Both kinds of sharing, all rows and clean rows; every text method by words and by another reader, and the same split for all; what is chosen does not change with the test rows."
     world = make_world(n_users=240, n_source_items=40, n_target_items=30, seed=4)
     texts, split = ItemTexts.from_frame(world.item_texts), cold_start_split(world.pair, valid=0.2, seed=0)
     titles = ItemTexts(texts.source.copy(), texts.target.copy())
@@ -388,7 +388,7 @@ def test_the_record_of_the_bridge_chooses_on_validation_and_keeps_its_control():
         found = {r["model"]: r["metrics"]["ndcg@10"] for r in rows}
         assert found["text bridge, encoder"] > found["popularity"] and found["text EASE, encoder"] > found["popularity"]
         against = {(c["model"], c["baseline"]) for c in record["comparisons"] if c["variant"] == variant}
-        assert against >= {("text EASE, shuffled", "text EASE, words"), ("text EASE, encoder", "text EASE, words"), ("text factors, encoder", "text factors, words"), ("text bridge, words", "popularity")}
+        assert against >= {("text EASE, shuffled", "text EASE, words"), ("text EASE, encoder", "text EASE, words"), ("text bridge, words", "popularity")}
     assert record["settings"]["same titles"] == 1
     nobody = nobody_shared(split)
     other = replace(nobody, test=nobody.test.rows(np.arange(len(nobody.test)) % 2 == 0))              # other test rows, the same settings
