@@ -66,13 +66,13 @@ def tfidf(
     keep = np.flatnonzero(n_texts >= min_count)
     return _unit_rows(sp.csr_array(x[:, keep]).astype(np.float32)), [w for w, i in vocabulary.items() if n_texts[i] >= min_count]
 
-# %% ../nbs/19_text.ipynb #0ea0d26f
+# %% ../nbs/19_text.ipynb #5c6b759d
 class LSA:
     "Counted words on their strongest directions: a truncated singular value decomposition of `tfidf`. Keeps the vectors of the texts it saw last. Source: Deerwester and others (1990)."
     name = "lsa"
     def __init__(self,
         size: int = 256,    # length of a vector, fewer where there are fewer words or texts
-    ): self.size, self._kept = size, (None, None)
+    ): self.size, self._kept = _positive("size", size), (None, None)
 
     def encode(self,
         texts: Sequence[str],    # n texts, all that will be compared
@@ -549,11 +549,11 @@ def text_factors(
         items = [_solve(torch.from_numpy(m.T @ people.numpy()) + l2 * t @ weights, people[torch.from_numpy(a)], l2) for m, t, a in zip(x, text, active)]
     return _people(x, active, items, l2), items, _map_of_texts(text, items)
 
-# %% ../nbs/19_text.ipynb #5fe03996
+# %% ../nbs/19_text.ipynb #8e0c2e07
 class TextFactors(_WithTexts):
     """Factors of both domains whose prior mean is one linear function of the text: equation (19.13). Nobody need be shared.
 
-    Scores are multiplied by item counts to a power, as for EMCDR. A person without rows gets popularity. TF-IDF is used through its strongest directions (`LSA`).
+    Scores are multiplied by item counts to a power, as for EMCDR. A person without rows gets popularity. TF-IDF is used through its strongest directions (`LSA`). Raises `ValueError` for settings out of range.
     """
     def __init__(self,
         texts: ItemTexts | None = None,    # of both domains; None: the ids serve as texts
@@ -565,7 +565,7 @@ class TextFactors(_WithTexts):
         device: str = "auto",              # where scores are computed
     ):
         self._take_texts(texts, vectors)
-        self.factors, self.l2, self.popularity, self.rounds, self.device = factors, _positive("l2", l2), popularity, rounds, device
+        self.factors, self.l2, self.popularity, self.rounds, self.device = _positive("factors", factors), _positive("l2", l2), popularity, rounds, device
 
     def _fit(self, train):
         text = [t.double() for t in _item_vectors(self, train, dense=True)]
@@ -601,7 +601,7 @@ def translate_items(
     out.eliminate_zeros()
     return out
 
-# %% ../nbs/19_text.ipynb #583b56a9
+# %% ../nbs/19_text.ipynb #e9055e24
 class TextEASE(_WithTexts, JointEASE):
     """Translate a person's source history into target items by text, then complete it with joint EASE: equation (19.16). Nobody need be shared.
 
@@ -619,7 +619,7 @@ class TextEASE(_WithTexts, JointEASE):
     ):
         JointEASE.__init__(self, l2, source_weight, rows, device)
         self._take_texts(texts, vectors)
-        self.text_weight, self.neighbours = _positive("text_weight", text_weight, zero=True), neighbours
+        self.text_weight, self.neighbours = _positive("text_weight", text_weight, zero=True), _positive("neighbours", neighbours)
 
     def _fit(self, train):
         JointEASE._fit(self, train)

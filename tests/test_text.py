@@ -289,9 +289,19 @@ def test_any_object_that_encodes_will_do_and_texts_are_never_saved(make, lab, tm
     with pytest.raises(DataError, match="encode"): make(texts, 7)
 
 
-@pytest.mark.parametrize("make, bad", [(TextBridge, dict(beta=-1.0)), (TextBridge, dict(history="all")), (TextBridge, dict(whitening=2.0)), (TextFactors, dict(l2=0.0)), (TextEASE, dict(text_weight=-1.0)), (TextEASE, dict(l2=0.0)), (TextEASE, dict(rows="none"))])
+@pytest.mark.parametrize("make, bad", [(TextBridge, dict(beta=-1.0)), (TextBridge, dict(history="all")), (TextBridge, dict(whitening=2.0)), (TextFactors, dict(l2=0.0)), (TextFactors, dict(factors=0)), (TextEASE, dict(neighbours=0)), (LSA, dict(size=0)), (TextEASE, dict(text_weight=-1.0)), (TextEASE, dict(l2=0.0)), (TextEASE, dict(rows="none"))])
 def test_settings_out_of_range(make, bad):
     with pytest.raises(ValueError): make(**bad)
+
+
+def test_a_folder_may_begin_with_the_home_sign(monkeypatch, tmp_path):
+    found = []
+    monkeypatch.setenv("HOME", str(tmp_path)); (tmp_path / "model").mkdir()
+    monkeypatch.setattr(text, "find_spec", lambda name: True)
+    monkeypatch.setattr(text, "_load", lambda place, local, name, device, dtype: found.append((place, local, name)))
+    load_encoder("~/model", device="cpu"); load_encoder("someone/a-model", device="cpu")
+    assert found == [(tmp_path / "model", True, "model"), ("someone/a-model", False, "someone/a-model")]
+    with pytest.raises(EncoderError, match="no folder"): load_encoder("~/other", device="cpu")
 
 
 def test_nothing_heavy_is_imported_by_words():
