@@ -2,9 +2,9 @@
 
 # %% auto #0
 __all__ = ['bipartite_graph', 'normalised_adjacency', 'graph_filter', 'GraphFilter', 'LightGCN', 'TwoGraphs',
-           'graph_worlds_record', 'topic_graph', 'ml1m_graph_record']
+           'graph_worlds_record', 'topic_graph', 'topic_scores', 'ml1m_graph_record', 'strangers_record']
 
-# %% ../nbs/18_graph.ipynb #fd990717
+# %% ../nbs/18_graph.ipynb #2d95d339
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,13 +17,13 @@ from scipy.sparse.linalg import aslinearoperator
 from torch import Tensor, nn
 
 from .baselines import EASE, JointEASE, Popularity, Recommender, _beside, _counts, _or_popularity, _positive, _ratings_file, _times
-from .core import DataError, ShapeError, check_shape, torch_rng
+from .core import DataError, ShapeError, check_shape, rng, torch_rng
 from .datasets import load
-from .evaluation import compare_all, field_record, run
+from .evaluation import choose, compare_all, field_record, run
 from .factorization import _pick, truncated_svd
 from .interactions import DomainPair
 from .linear_mapping import EMCDR
-from .splits import cold_start_split, ratio_split
+from .splits import Split, cold_start_split, ratio_split
 from .training import train as train_loop
 from .worlds import make_world
 
@@ -144,14 +144,14 @@ class _Filtered(torch.autograd.Function):
     @staticmethod
     def backward(ctx, slope): return graph_filter(ctx.back[0], slope.contiguous(), ctx.back[1]), None, None, None
 
-# %% ../nbs/18_graph.ipynb #4424e1f1
+# %% ../nbs/18_graph.ipynb #3d761a45
 class _Propagated(Recommender):
-    "Vectors on the nodes of a graph, spread by a filter and trained by pairs. A subclass says which matrix spreads them (`_spread`) and how many nodes stand before the source's people (`_source_at`)."
+    "Vectors on the nodes of a graph, spread by a filter and trained by pairs. A subclass says which matrix spreads them (`_spread`), whether that tells anything of the source (`_carries`), and how many nodes stand before the source's people (`_source_at`)."
     def _fit(self, train):
         source, n = train.source.matrix("binary"), len(train.users)
         self.counts_ = torch.from_numpy(_counts(self.seen_)).to(self._device)
         joint = _beside(self.seen_, sp.csr_array(self.source_weight * source)) if self.source_weight else self.seen_
-        self.reached_ = _reached(joint if getattr(self, "exchange", 1) else self.seen_, len(self.counts_))
+        self.reached_ = _reached(joint if self._carries else self.seen_, len(self.counts_))
         net, whole = self._net(self._start(joint)), self._matrices(self.seen_, source)
         _train_pairs(self, net, source, whole, train.target.active_users)
         with torch.no_grad(): vectors = self._forward(net, whole)
@@ -208,11 +208,12 @@ def _pair_loss(users, items, asked, has, draw):
     user, liked, other = (torch.from_numpy(x[keep].astype(np.int64)).to(users.device) for x in (user, asked.indices, other))
     return -nn.functional.logsigmoid((users[user] * (items[liked] - items[other])).sum(1)).mean()
 
-# %% ../nbs/18_graph.ipynb #59ee7735
+# %% ../nbs/18_graph.ipynb #92541993
 def _check_graph(model):
     if isinstance(model.layers, bool) or int(model.layers) != model.layers or model.layers < 0: raise ValueError(f"layers must be a whole number >= 0, got {model.layers!r}")
     if not 0 <= model.hide <= 1: raise ValueError(f"hide must be from 0 to 1, got {model.hide!r}")
     if model.start not in ("random", "spectral"): raise ValueError(f'start must be "random" or "spectral", got {model.start!r}')
+    if model.source_loss and not model.source_weight: raise ValueError("source_loss needs source_weight > 0: items of a source that is not in the graph have no vectors")
 
 def _start_vectors(model, joint):
     "(n_users, d) and (n_items, d): random, or leading singular vectors of the normalised graph, with entries of the size one tenth."
@@ -223,12 +224,12 @@ def _start_vectors(model, joint):
     left, right = found.users / strength.clamp_min(1e-9).sqrt(), found.items * strength.sqrt()
     return [0.1 * (n + m) ** 0.5 * x.float() for x in (left, right)]
 
-# %% ../nbs/18_graph.ipynb #9b320b3f
+# %% ../nbs/18_graph.ipynb #b15e6fa2
 class LightGCN(_Propagated):
     """Vectors of people and items, smoothed over the graph and trained by pairs: equations (18.7) and (18.13).
 
     With `source_weight` > 0 the graph holds both domains, and cold people are served through their source edges; with 0 it is the target's alone, as published. `hide` takes that share of the target edges of the people in a batch
-    out of the graph while they are asked for: 0 as published; 1 trains what a cold person will meet. People from whom no path leads to a target item get popularity. Raises `ValueError` for bad settings.
+    out of the graph while they are asked for: 0 as published; 1 trains what a cold person will meet. People from whom no path leads to a target item get popularity. Raises `ValueError` for bad settings, and for a source in the loss that is not in the graph.
     Source: He et al. (2020); `hide`, the joint graph and the spectral start are this chapter's.
     """
     def __init__(self,
@@ -236,7 +237,7 @@ class LightGCN(_Propagated):
         layers: int = 3,              # steps along edges; 0 = matrix factorisation
         source_weight: float = 1.0,   # weight of a source edge, >= 0
         hide: float = 0.0,            # 0 to 1
-        source_loss: float = 0.0,     # weight of the pairs of the source in the loss, >= 0
+        source_loss: float = 0.0,     # weight of the pairs of the source in the loss, >= 0; more than 0 needs source_weight > 0
         start: str = "random",        # "random", or "spectral": leading singular vectors of the graph
         epochs: int = 30,             # rounds over people
         lr: float = 0.02,             # of AdamW
@@ -252,6 +253,8 @@ class LightGCN(_Propagated):
     def _spread(self, target, source):
         block = _scaled(_beside(target, sp.csr_array(self.source_weight * source)) if self.source_weight else target)
         return (bipartite_graph(block),)
+    @property
+    def _carries(self): return self.layers > 0 or self.source_loss > 0
     def _source_at(self, n, m): return 0
     def _start(self, joint): return torch.cat(_start_vectors(self, joint)).to(self._device)
 
@@ -265,19 +268,21 @@ def _exchange(target, source, source_weight, exchange):
     t, s = _scaled(target), _scaled(source)
     return sp.csr_array(sp.block_array([[None, own(share) @ t, None, other(rest) @ s], [t.T, None, None, None], [None, other(share) @ t, None, own(rest) @ s], [None, None, s.T, None]]), dtype=np.float32)
 
-# %% ../nbs/18_graph.ipynb #20366b91
+# %% ../nbs/18_graph.ipynb #e3afd716
 class _Exchanging(_Propagated):
     "Two graphs side by side: nodes are people and items of the target, then people and items of the source."
     def _spread(self, target, source):
         matrix = _exchange(target, source, self.source_weight, self.exchange)
         return matrix, sp.csr_array(matrix.T)
+    @property
+    def _carries(self): return self.layers > 0 and self.exchange > 0
     def _source_at(self, n, m): return n + m
     def _start(self, joint):
         people, things = _start_vectors(self, joint)
         m = len(self.counts_)
         return torch.cat([people, things[:m], people.clone(), things[m:]]).to(self._device)
 
-# %% ../nbs/18_graph.ipynb #62bea59a
+# %% ../nbs/18_graph.ipynb #4c9588a7
 class TwoGraphs(_Exchanging):
     """Two graphs, one for each domain, whose shared people exchange what they have gathered after every step: equations (18.15) and (18.16).
 
@@ -288,7 +293,7 @@ class TwoGraphs(_Exchanging):
         factors: int = 32,            # length of the vectors
         layers: int = 3,              # steps along edges
         exchange: float = 0.5,        # how far people's vectors are replaced by the common one after each step, 0 to 1
-        source_weight: float = 1.0,   # weight of a source edge in the common vector, >= 0
+        source_weight: float = 1.0,   # weight of a source edge in the common vector, > 0
         hide: float = 0.0,            # share of the target edges of people in a batch that is out of the graph while they are asked for, 0 to 1
         source_loss: float = 1.0,     # weight of the source's pairs in the loss, >= 0
         start: str = "random",        # "random", or "spectral": leading singular vectors of the joint graph
@@ -300,11 +305,11 @@ class TwoGraphs(_Exchanging):
         device: str = "auto",         # where everything runs
     ):
         if not 0 <= exchange <= 1: raise ValueError(f"exchange must be from 0 to 1, got {exchange!r}")
-        self.factors, self.layers, self.exchange, self.source_weight, self.hide, self.source_loss = _positive("factors", factors), layers, exchange, _positive("source_weight", source_weight, zero=True), hide, _positive("source_loss", source_loss, zero=True)
+        self.factors, self.layers, self.exchange, self.source_weight, self.hide, self.source_loss = _positive("factors", factors), layers, exchange, _positive("source_weight", source_weight), hide, _positive("source_loss", source_loss, zero=True)
         self.start, self.epochs, self.lr, self.weight_decay, self.batch_size, self.seed, self.device = start, epochs, lr, weight_decay, batch_size, seed, device
         _check_graph(self)
 
-# %% ../nbs/18_graph.ipynb #79ab34f8
+# %% ../nbs/18_graph.ipynb #dc8a0d3f
 class _LastLayer(LightGCN):
     "LightGCN without the mean over layers."
     @property
@@ -312,19 +317,20 @@ class _LastLayer(LightGCN):
 
 def _world_models(setting):
     "What the record of worlds compares."
+    hide = 1.0 if setting == "cold" else 0.5
     shared = {"popularity": Popularity, "graph filter, target only": partial(GraphFilter, 0.0, factors=8, low_pass=1.0), "graph filter": partial(GraphFilter, factors=8, low_pass=1.0),
-              "LightGCN, target only": partial(LightGCN, source_weight=0.0), "LightGCN": LightGCN, "LightGCN, hidden": partial(LightGCN, hide=1.0 if setting == "cold" else 0.5),
-              "two graphs": TwoGraphs, "two graphs, no exchange": partial(TwoGraphs, exchange=0.0), "joint EASE": partial(JointEASE, 1000.0, 1.0, "shared") if setting == "cold" else partial(JointEASE, 100.0, 0.5, "all")}
+              "LightGCN, target only": partial(LightGCN, source_weight=0.0), "LightGCN": LightGCN, "LightGCN, hidden": partial(LightGCN, hide=hide),
+              "two graphs": TwoGraphs, "two graphs, hidden": partial(TwoGraphs, hide=hide), "two graphs, no exchange": partial(TwoGraphs, exchange=0.0), "joint EASE": partial(JointEASE, 1000.0, 1.0, "shared") if setting == "cold" else partial(JointEASE, 100.0, 0.5, "all")}
     return shared | ({"EMCDR": partial(EMCDR, 8)} if setting == "cold" else {"EASE": partial(EASE, 100.0)})
 
-# %% ../nbs/18_graph.ipynb #2625cdf2
+# %% ../nbs/18_graph.ipynb #00caadad
 def graph_worlds_record(
     seeds: int = 5,                                   # worlds of each kind
     layers: Sequence[int] = (0, 1, 2, 3, 4, 6, 8),    # of the networks in the variant "layers"
     progress: Callable[[str], None] = lambda line: None,   # told after each world
 ) -> dict:                                            # for `write_record`; `variant` says which kind of world and who is asked
     "Worlds with a linear relation and with none, cold and warm people, and a linear one with warm people for networks of more and more layers."
-    record = field_record("18_worlds", [], (), None, _COMMAND.format("18_worlds"), {"users": 400, "source items": 80, "target items": 70, "seeds": seeds, "layers": list(layers), "settings": "defaults; nothing was tuned"})
+    record = field_record("18_worlds", [], (), None, _COMMAND.format("18_worlds"), {"users": 400, "source items": 80, "target items": 70, "seeds": seeds, "layers": list(layers), "settings": "one for each method, in all worlds"})
     results = {}
     for seed in range(seeds):
         for relation in ("linear", "none"):
@@ -359,6 +365,27 @@ def topic_graph(
     edges.eliminate_zeros()
     return sp.csr_array(graph + sp.block_diag([edges, sp.csr_array((m, m))]))
 
+# %% ../nbs/18_graph.ipynb #bfcba9e5
+def topic_scores(
+    pair: DomainPair,             # who has what, in both domains
+    memberships: sp.csr_array,    # (n_target_items + n_source_items, n_topics) weights >= 0, target items first
+    users: np.ndarray,            # (n,) positions of the people asked about
+    weight: float = 10.0,         # of a membership, in choices, > 0
+) -> np.ndarray:                  # (n, n_target_items) float64
+    """Paths person, item, topic, item in one graph of people, items of both domains and topics, times the item's popularity: equation (18.19) where nobody is shared; shared people add their paths.
+
+    Raises `ShapeError` if the memberships do not fit the items, `DataError` for negative or infinite ones, `ValueError` if `weight` is not positive.
+    """
+    items = _beside(pair.target.matrix("binary"), pair.source.matrix("binary"))
+    interests = topic_graph(_positive("weight", weight) * _weights_of("memberships", memberships, items.shape[1]))
+    n, m = items.shape[0], pair.target.n_items
+    enter = sp.hstack([items, sp.csr_array((n, memberships.shape[1]))])          # a person enters the interest graph with her items
+    whole = sp.csr_array(sp.block_array([[None, enter], [enter.T, interests]]))
+    asked = np.zeros((whole.shape[0], len(users)))
+    asked[users, np.arange(len(users))] = 1                                      # every person, one-hot
+    boost = _counts(items)[:m] * np.sqrt(np.asarray(whole.sum(1)).ravel()[n:n + m])
+    return np.ascontiguousarray(graph_filter(normalised_adjacency(whole), asked, [0.0, 0.0, 0.0, 1.0])[n:n + m].T * boost)
+
 # %% ../nbs/18_graph.ipynb #5ddf7167
 def _ml1m_grids():
     "Closed filters and networks on the graph of one domain, beside EASE and ALS."
@@ -380,3 +407,32 @@ def ml1m_graph_record(
     results = [r for seed in seeds for r in run(models, make(seed), ("ndcg@100", "ndcg@10", "capped_recall@20"))]
     return field_record("18_ml1m_weak", results, [c for b in ("EASE", "ideal low-pass") for c in compare_all(results, b, n_perm=2000)], _ratings_file("ml-1m"), _COMMAND.format("18_ml1m_weak"),
                         {"min_rating": 4, "min_likes": 5, "setting": "weak", "chosen on": "a tenth of the training rows of the first split", "grids": {name: list(grid) for name, grid in _ml1m_grids().items()}})
+
+# %% ../nbs/18_graph.ipynb #cb1f2f78
+class _Topics(Recommender):
+    "Scores of (18.19); a person from whom no topic leads to a target item gets popularity."
+    def __init__(self, memberships, weight=10.0, device="auto"): self.memberships, self.weight, self.device = memberships, weight, device
+    def params(self): return {"weight": self.weight}
+    def _fit(self, train): self.train_, self.counts_ = train, torch.from_numpy(_counts(self.seen_)).to(self._device)
+    def _score(self, users):
+        scores = torch.from_numpy(topic_scores(self.train_, self.memberships, users, self.weight)).float().to(self._device)
+        return _or_popularity(scores, (scores > 0).any(1), self.counts_)
+
+def strangers_record(
+    name: str,                                    # of the record
+    splits: Sequence[Split],                      # cold start, one for each draw of people; nobody is shared in training
+    memberships: dict[str, sp.csr_array],         # what the nodes are -> (n_target_items + n_source_items, n_nodes) weights >= 0, target items first
+    data: dict[str, str] | None = None,           # file -> sha256
+    weights: Sequence[float] = (1.0, 10.0, 100.0),    # of a membership, to choose from on validation
+    progress: Callable[[str], None] = lambda line: None,   # told after each split
+) -> dict:                                        # for `write_record`
+    "The joint graph and interest graphs where nobody is shared, beside popularity and the same memberships shuffled among the target's items."
+    results = []
+    for split in splits:
+        order, m = rng("graph/strangers", split.seed or 0).permutation(split.train.target.n_items), split.train.target.n_items
+        kinds = {f"{kind}{label}": x for kind, rows in memberships.items() for label, x in (("", rows), (", shuffled", sp.csr_array(sp.vstack([rows[:m][order], rows[m:]]))))}
+        grids = {kind: {str(w): partial(_Topics, x, w) for w in weights} for kind, x in kinds.items()}
+        results += run({"popularity": Popularity, "joint graph filter": GraphFilter} | {kind: grid[choose(grid, split)] for kind, grid in grids.items()}, [split], ("ndcg@10", "recall@10"))
+        progress(f"{name}: split {split.seed}")
+    versus = [c for b in ("popularity", *(f"{kind}, shuffled" for kind in memberships)) for c in compare_all(results, b, n_perm=2000)]
+    return field_record(name, results, versus, data, _COMMAND.format(name), {"seeds": len(splits), "weights": list(weights), "nodes": {kind: x.shape[1] for kind, x in memberships.items()}})

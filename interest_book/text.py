@@ -6,7 +6,7 @@ __all__ = ['words', 'tfidf', 'LSA', 'mean_pool', 'EncoderError', 'Encoder', 'loa
            'TextBridge', 'text_factors', 'TextFactors', 'translate_items', 'TextEASE', 'nobody_shared',
            'text_worlds_record', 'bridge_record', 'films_to_books', 'encoder_record', 'speed_record']
 
-# %% ../nbs/19_text.ipynb #d6a3f411
+# %% ../nbs/19_text.ipynb #2b113139
 import hashlib, os, re, time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -66,13 +66,13 @@ def tfidf(
     keep = np.flatnonzero(n_texts >= min_count)
     return _unit_rows(sp.csr_array(x[:, keep]).astype(np.float32)), [w for w, i in vocabulary.items() if n_texts[i] >= min_count]
 
-# %% ../nbs/19_text.ipynb #0ea0d26f
+# %% ../nbs/19_text.ipynb #5c6b759d
 class LSA:
     "Counted words on their strongest directions: a truncated singular value decomposition of `tfidf`. Keeps the vectors of the texts it saw last. Source: Deerwester and others (1990)."
     name = "lsa"
     def __init__(self,
         size: int = 256,    # length of a vector, fewer where there are fewer words or texts
-    ): self.size, self._kept = size, (None, None)
+    ): self.size, self._kept = _positive("size", size), (None, None)
 
     def encode(self,
         texts: Sequence[str],    # n texts, all that will be compared
@@ -168,7 +168,7 @@ def _progress(batches):
     from tqdm.auto import tqdm
     return tqdm(batches, desc="encoding", unit="batch", delay=2, leave=False)
 
-# %% ../nbs/19_text.ipynb #b0812b8f
+# %% ../nbs/19_text.ipynb #2afe22c5
 def load_encoder(
     name: str | None = None,      # a name on the Hugging Face hub, a local folder, or "packaged"; None: INTEREST_BOOK_ENCODER if set, else "packaged"
     device: str = "auto",         # where it computes
@@ -182,7 +182,8 @@ def load_encoder(
     if find_spec("transformers") is None: raise EncoderError(f"the package transformers is not installed: {_NO_ENCODER}")
     name = name or os.environ.get("INTEREST_BOOK_ENCODER") or "packaged"
     if name == "packaged": return _load(_packaged_folder(), True, "all-MiniLM-L6-v2", pick_device(device), getattr(torch, dtype))
-    if Path(name).is_dir(): return _load(Path(name), True, Path(name).name, pick_device(device), getattr(torch, dtype))
+    folder = Path(name).expanduser()
+    if folder.is_dir(): return _load(folder, True, folder.name, pick_device(device), getattr(torch, dtype))
     if name.startswith((".", "/", "~")) or name.count("/") > 1: raise EncoderError(f"there is no folder {name!r}; {_NO_ENCODER}")
     return _load(name, False, name, pick_device(device), getattr(torch, dtype))
 
@@ -548,11 +549,11 @@ def text_factors(
         items = [_solve(torch.from_numpy(m.T @ people.numpy()) + l2 * t @ weights, people[torch.from_numpy(a)], l2) for m, t, a in zip(x, text, active)]
     return _people(x, active, items, l2), items, _map_of_texts(text, items)
 
-# %% ../nbs/19_text.ipynb #5fe03996
+# %% ../nbs/19_text.ipynb #8e0c2e07
 class TextFactors(_WithTexts):
     """Factors of both domains whose prior mean is one linear function of the text: equation (19.13). Nobody need be shared.
 
-    Scores are multiplied by item counts to a power, as for EMCDR. A person without rows gets popularity. TF-IDF is used through its strongest directions (`LSA`).
+    Scores are multiplied by item counts to a power, as for EMCDR. A person without rows gets popularity. TF-IDF is used through its strongest directions (`LSA`). Raises `ValueError` for settings out of range.
     """
     def __init__(self,
         texts: ItemTexts | None = None,    # of both domains; None: the ids serve as texts
@@ -564,7 +565,7 @@ class TextFactors(_WithTexts):
         device: str = "auto",              # where scores are computed
     ):
         self._take_texts(texts, vectors)
-        self.factors, self.l2, self.popularity, self.rounds, self.device = factors, _positive("l2", l2), popularity, rounds, device
+        self.factors, self.l2, self.popularity, self.rounds, self.device = _positive("factors", factors), _positive("l2", l2), popularity, rounds, device
 
     def _fit(self, train):
         text = [t.double() for t in _item_vectors(self, train, dense=True)]
@@ -600,7 +601,7 @@ def translate_items(
     out.eliminate_zeros()
     return out
 
-# %% ../nbs/19_text.ipynb #583b56a9
+# %% ../nbs/19_text.ipynb #e9055e24
 class TextEASE(_WithTexts, JointEASE):
     """Translate a person's source history into target items by text, then complete it with joint EASE: equation (19.16). Nobody need be shared.
 
@@ -618,7 +619,7 @@ class TextEASE(_WithTexts, JointEASE):
     ):
         JointEASE.__init__(self, l2, source_weight, rows, device)
         self._take_texts(texts, vectors)
-        self.text_weight, self.neighbours = _positive("text_weight", text_weight, zero=True), neighbours
+        self.text_weight, self.neighbours = _positive("text_weight", text_weight, zero=True), _positive("neighbours", neighbours)
 
     def _fit(self, train):
         JointEASE._fit(self, train)
@@ -662,7 +663,7 @@ def text_worlds_record(
                     rows.append({"world": kind, "shared": shared, "model": r.model, "seed": seed, "gap closed": float(gap_closed(r.summary()["ndcg@10"], floor, top))})
     return {"name": "19_worlds", "command": "python tools/records.py --only 19_worlds", "data": {}, "settings": {"seeds": seeds, "metric": "ndcg@10"}, "results": rows}
 
-# %% ../nbs/19_text.ipynb #901345a9
+# %% ../nbs/19_text.ipynb #a9cb2eae
 def _grid(make, **choices):
     keys, out = list(choices), [{}]
     for k in keys: out = [o | {k: v} for o in out for v in choices[k]]
@@ -677,7 +678,7 @@ def _best_weight(make, split, weights):
     model.text_weight = max(weights, key=value)
     return model
 
-# %% ../nbs/19_text.ipynb #a059418e
+# %% ../nbs/19_text.ipynb #0f61474f
 def _chosen_readers(split, texts, label, how, l2, weights, rows):
     "The four text methods with their settings chosen on validation."
     pick = lambda grid: grid[choose(grid, split)]
@@ -688,7 +689,7 @@ def _chosen_readers(split, texts, label, how, l2, weights, rows):
             f"text factors, {label}": pick(_grid(partial(TextFactors, texts, LSA() if how == "tfidf" else how, 32), l2=(0.03, 0.3), popularity=(0.5, 1.0))),
             f"text EASE, {label}": _best_weight(partial(TextEASE, texts, how, l2, 1.0, rows), split, weights)}
 
-# %% ../nbs/19_text.ipynb #42c1fb3c
+# %% ../nbs/19_text.ipynb #becfd0b9
 def _chosen(split, texts, encoder, everybody):
     "All methods for one split, settings chosen on validation: functions that make a model, or models that are fitted already."
     rows, found = "shared" if everybody else "target", {"popularity": Popularity}
@@ -724,7 +725,7 @@ def bridge_record(
             progress(f"{name}: split {split.seed}, {who} shared")
     return _bridge_rows(name, found, _about(splits, texts, same, encoder), data)
 
-# %% ../nbs/19_text.ipynb #90d8ca13
+# %% ../nbs/19_text.ipynb #f0b80998
 def _measure(split, models, clean, variant, found):
     "Every model fitted once and measured on all test rows and on the clean ones."
     for m, make in models.items():
@@ -748,7 +749,7 @@ def _bridge_rows(name, found, settings, data):
         for key in ("results", "comparisons"): record[key] += [row | {"variant": variant} for row in part[key]]
     return record
 
-# %% ../nbs/19_text.ipynb #8c7d8dd9
+# %% ../nbs/19_text.ipynb #46272a52
 def films_to_books(
     seed: int = 0,         # which draw of people
     core: int = 5,         # every user and item keeps at least so many rows
@@ -757,6 +758,7 @@ def films_to_books(
     films = load("ml-1m").binarize(4).k_core(core, core)
     books = load("bookcrossing").binarize(7).k_core(core, core)
     frames = [item_texts(n) for n in ("ml-1m", "bookcrossing")]
+    frames[0]["text"] = frames[0]["text"].str.replace(r"\s*\(\d{4}\)", "", regex=True)      # the year is form, not content
     texts, titles = (ItemTexts.from_frames(*frames, text=t) for t in ("text", "title"))
     same = same_titles(ItemTexts(titles.source.reindex(films.items).fillna(""), titles.target.reindex(books.items).fillna("")))
     rows = books.frame[["user_id", "item_id"]].merge(same.drop_duplicates("target_item"), left_on="item_id", right_on="target_item")

@@ -1,5 +1,8 @@
 """Chapter 18: graphs."""
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
@@ -10,7 +13,7 @@ from interest_book.baselines import EASE, Popularity
 from interest_book.core import DataError, ShapeError, rng, six_users, torch_rng
 from interest_book.evaluation import evaluate
 from interest_book.graph import (GraphFilter, LightGCN, TwoGraphs, _exchange, _Filtered, _hidden, _pair_loss, _reached, _scaled, _sparse, bipartite_graph, graph_filter, graph_worlds_record,
-                                 normalised_adjacency, topic_graph)
+                                 normalised_adjacency, strangers_record, topic_graph, topic_scores)
 from interest_book.interactions import DomainPair, Interactions
 from interest_book.splits import cold_start_split, ratio_split
 from interest_book.worlds import make_world
@@ -123,6 +126,40 @@ class TestTopics:
         with pytest.raises(DataError, match="sparse"): topic_graph(m.toarray())
 
 
+class TestTopicScores:
+    pair = make_world(n_users=60, n_source_items=12, n_target_items=9, overlap=0.5, interactions_per_user=4, seed=3).pair
+    topics = sp.csr_array(rng("test_graph/topics").random((21, 4)) * (rng("test_graph/which").random((21, 4)) < 0.6))
+
+    def test_by_walking(self):
+        "Three steps of a walk on the dense graph, with shared people whose paths count too."
+        rows = np.hstack([self.pair.target.matrix("binary").toarray(), self.pair.source.matrix("binary").toarray()])
+        n = len(rows)
+        whole = np.zeros((n + 25, n + 25))
+        whole[:n, n:n + 21], whole[n:n + 21, :n], whole[n:n + 21, n + 21:], whole[n + 21:, n:n + 21] = rows, rows.T, 3 * self.topics.toarray(), 3 * self.topics.toarray().T
+        d = np.where(whole.sum(1) > 0, whole.sum(1), 1)
+        walked = np.linalg.matrix_power(whole / np.sqrt(np.outer(d, d)), 3)[[4, 0, 7], n:n + 9] * rows.sum(0)[:9] * np.sqrt(d[n:n + 9])
+        np.testing.assert_allclose(topic_scores(self.pair, self.topics, np.array([4, 0, 7]), 3.0), walked, rtol=1e-5, atol=1e-9)
+
+    def test_bad_input(self):
+        with pytest.raises(ShapeError, match="memberships"): topic_scores(self.pair, self.topics[:-1], np.array([0]))
+        with pytest.raises(DataError, match="negative"): topic_scores(self.pair, -self.topics, np.array([0]))
+        with pytest.raises(ValueError, match="weight"): topic_scores(self.pair, self.topics, np.array([0]), 0.0)
+
+    def test_the_record_of_strangers(self):
+        "Nobody shared: the joint graph is popularity to the last digit; with the world's true topics the interest graph is ahead, and shuffled it is not."
+        w = make_world(n_users=300, n_source_items=50, n_target_items=40, seed=5)
+        split = cold_start_split(w.pair, test=0.3, valid=0.2, seed=0)
+        other = np.arange(300) % 2 == 0
+        train = DomainPair(split.train.source.rows(~(split.train.shared & other)[split.train.source.user_codes]), split.train.target.rows(~(split.train.shared & ~other)[split.train.target.user_codes]))
+        split = replace(split, train=train, name="nobody shared")
+        assert not split.train.shared.any()
+        said = pd.concat([w.item_texts[w.item_texts["domain"] == d] for d in ("target", "source")])["text"].str.get_dummies(" ").to_numpy(float)
+        record = strangers_record("test", [split], {"words": sp.csr_array(said)}, weights=(1.0, 10.0))
+        found = {r["model"]: r["metrics"]["ndcg@10"] for r in record["results"]}
+        assert found["joint graph filter"] == found["popularity"] < found["words"] and found["words, shuffled"] < found["words"]
+        assert {(c["model"], c["baseline"]) for c in record["comparisons"]} >= {("words", "popularity"), ("words", "words, shuffled")}
+
+
 class TestReached:
     @quick
     @given(seeds, st.integers(1, 6))
@@ -211,8 +248,19 @@ class TestNetworks:
     def test_bad_settings(self, cls):
         for bad in (dict(layers=-1), dict(layers=1.5), dict(hide=1.2), dict(start="zero"), dict(factors=0), dict(source_loss=-1.0), dict(source_weight=-1.0)):
             with pytest.raises(ValueError): cls(**bad)
-    def test_bad_exchange(self):
+    def test_settings_that_would_leave_nodes_without_vectors(self):
         with pytest.raises(ValueError, match="exchange"): TwoGraphs(exchange=1.5)
+        with pytest.raises(ValueError, match="source_weight"): TwoGraphs(source_weight=0.0)
+        with pytest.raises(ValueError, match="source_loss needs source_weight"): LightGCN(source_weight=0.0, source_loss=1.0)
+
+    @pytest.mark.parametrize("make", [lambda: LightGCN(layers=0, epochs=1), lambda: TwoGraphs(layers=0, epochs=1)], ids=["net", "two"])
+    def test_without_steps_a_path_carries_nothing(self, make):
+        "People without target edges have a random vector then, or one that no loss ever compared with the target's; they get popularity and not its products."
+        split = splits("cold")[0]
+        cold = split.train.users[~split.train.target.active_users]
+        assert torch.equal(make().fit(split.train).score(cold), Popularity().fit(split.train).score(cold))
+        told = LightGCN(layers=0, source_loss=1.0, epochs=1).fit(split.train).score(cold)                     # the source's pairs have moved them
+        assert not torch.equal(told, Popularity().fit(split.train).score(cold))
 
     @pytest.mark.parametrize("make", [lambda: GraphFilter(0.0), lambda: LightGCN(source_weight=0.0, epochs=2), lambda: TwoGraphs(exchange=0.0, epochs=2)], ids=["filter", "net", "two"])
     def test_without_a_path_there_is_popularity(self, make):

@@ -1,5 +1,6 @@
 """Chapter 19: words and vectors against independent references, caches that lie, texts that are missing, worlds where text must and must not help."""
 import subprocess, sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -288,9 +289,19 @@ def test_any_object_that_encodes_will_do_and_texts_are_never_saved(make, lab, tm
     with pytest.raises(DataError, match="encode"): make(texts, 7)
 
 
-@pytest.mark.parametrize("make, bad", [(TextBridge, dict(beta=-1.0)), (TextBridge, dict(history="all")), (TextBridge, dict(whitening=2.0)), (TextFactors, dict(l2=0.0)), (TextEASE, dict(text_weight=-1.0)), (TextEASE, dict(l2=0.0)), (TextEASE, dict(rows="none"))])
+@pytest.mark.parametrize("make, bad", [(TextBridge, dict(beta=-1.0)), (TextBridge, dict(history="all")), (TextBridge, dict(whitening=2.0)), (TextFactors, dict(l2=0.0)), (TextFactors, dict(factors=0)), (TextEASE, dict(neighbours=0)), (LSA, dict(size=0)), (TextEASE, dict(text_weight=-1.0)), (TextEASE, dict(l2=0.0)), (TextEASE, dict(rows="none"))])
 def test_settings_out_of_range(make, bad):
     with pytest.raises(ValueError): make(**bad)
+
+
+def test_a_folder_may_begin_with_the_home_sign(monkeypatch, tmp_path):
+    found = []
+    monkeypatch.setenv("HOME", str(tmp_path)); (tmp_path / "model").mkdir()
+    monkeypatch.setattr(text, "find_spec", lambda name: True)
+    monkeypatch.setattr(text, "_load", lambda place, local, name, device, dtype: found.append((place, local, name)))
+    load_encoder("~/model", device="cpu"); load_encoder("someone/a-model", device="cpu")
+    assert found == [(tmp_path / "model", True, "model"), ("someone/a-model", False, "someone/a-model")]
+    with pytest.raises(EncoderError, match="no folder"): load_encoder("~/other", device="cpu")
 
 
 def test_nothing_heavy_is_imported_by_words():
@@ -370,6 +381,29 @@ def test_cache_is_used_and_never_believed_when_damaged(tmp_path, monkeypatch):
     assert embed(["a"], e, tmp_path).tolist() == [[1, 2]] and embed(["bb", "a", "bb"], e, tmp_path)[0, 1] == 2
     n = len(calls); embed(["a"], e, cache=False); embed(["a"], e, cache=False); assert len(calls) == n + 2
     assert embed([], e, tmp_path).shape[0] == 0
+
+
+def test_the_record_of_the_bridge_chooses_on_validation_and_keeps_its_control():
+    "Both kinds of sharing, all rows and clean rows; every text method by words and by another reader, and the same split for all; what is chosen does not change with the test rows."
+    world = make_world(n_users=240, n_source_items=40, n_target_items=30, seed=4)
+    texts, split = ItemTexts.from_frame(world.item_texts), cold_start_split(world.pair, valid=0.2, seed=0)
+    titles = ItemTexts(texts.source.copy(), texts.target.copy())
+    titles.source.iloc[0] = titles.target.iloc[0] = "the same name"
+    record = text.bridge_record("test", [split], texts, titles, LSA(6))
+    assert {r["variant"] for r in record["results"]} == {f"{who} shared{rows}" for who in ("everybody", "nobody") for rows in ("", ", clean rows")}
+    for variant in ("everybody shared", "nobody shared"):
+        rows = [r for r in record["results"] if r["variant"] == variant]
+        assert {r["model"] for r in rows} >= {"popularity", "text EASE, shuffled"} | {f"text {m}, {how}" for m in ("alone", "bridge", "factors", "EASE") for how in ("words", "encoder")}
+        assert len({r["fingerprint"] for r in rows}) == 1 and ("joint EASE" in {r["model"] for r in rows}) == (variant == "everybody shared")
+        found = {r["model"]: r["metrics"]["ndcg@10"] for r in rows}
+        assert found["text bridge, encoder"] > found["popularity"] and found["text EASE, encoder"] > found["popularity"]
+        against = {(c["model"], c["baseline"]) for c in record["comparisons"] if c["variant"] == variant}
+        assert against >= {("text EASE, shuffled", "text EASE, words"), ("text EASE, encoder", "text EASE, words"), ("text bridge, words", "popularity")}
+    assert record["settings"]["same titles"] == 1
+    nobody = nobody_shared(split)
+    other = replace(nobody, test=nobody.test.rows(np.arange(len(nobody.test)) % 2 == 0))              # other test rows, the same settings
+    numbers = lambda make: {k: v for k, v in (make.params() if hasattr(make, "params") and not isinstance(make, type) else getattr(make, "keywords", {})).items() if isinstance(v, (int, float))}
+    assert len({str({m: numbers(make) for m, make in text._chosen(s, texts, LSA(6), False).items()}) for s in (nobody, other)}) == 1
 
 
 @pytest.mark.field

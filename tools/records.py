@@ -19,6 +19,7 @@ SEEDS = 10
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 from scipy.stats import binom
 
 from interest_book.alignment import anchors_record
@@ -31,9 +32,9 @@ from interest_book.datasets import data_record, load, published_parts, sheet
 from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
 from interest_book.factorization import ml1m_als_record, ml100k_mf_record
 from interest_book.finetuning import finetuning_record, ties_record
-from interest_book.graph import graph_worlds_record, ml1m_graph_record
+from interest_book.graph import graph_worlds_record, ml1m_graph_record, strangers_record
 from interest_book.interactions import DomainPair, Interactions
-from interest_book.knowledge import bookcrossing_record, distillation_record
+from interest_book.knowledge import bookcrossing_record, distillation_record, kmeans
 from interest_book.language_model import facts_record, text_transfer_record, tuning_record, unseen_domain_record
 from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
 from interest_book.metrics import ranks, sampled_ranking_record
@@ -41,7 +42,7 @@ from interest_book.multitask import multitask_record, sharing_record
 from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
 from interest_book.portraits import movielens_portraits_record, office_portraits_record
 from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
-from interest_book.text import ItemTexts, bridge_record, encoder_record, films_to_books, item_texts, load_encoder, same_titles, speed_record, text_worlds_record
+from interest_book.text import LSA, ItemTexts, bridge_record, encoder_record, films_to_books, item_texts, load_encoder, nobody_shared, same_titles, speed_record, text_worlds_record, tfidf
 from interest_book.vae import ml1m_vae_record
 
 def checksums(name): return {f.path: f.sha256 for f in sheet(name).files}
@@ -266,7 +267,8 @@ def unseen_books(name):
     texts = ItemTexts.from_frames(item_texts("ml-100k", ("title", "genres")), item_texts("bookcrossing", ("title", "author")))
     return unseen_domain_record(DomainPair(films, books), texts, name, data=checksums("ml-100k") | checksums("bookcrossing"), progress=show)
 
-BRIDGE_SEEDS = 1      # splits of the records of chapter 19: intervals are over people, and a split takes minutes
+BRIDGE_SEEDS = 1      # splits of arts and office in chapter 19: eleven methods are fitted and tuned twice over on each, so intervals are over people
+DRAWS = 3             # of the people of films to books, in chapters 18 and 19
 
 def text_bridge(name, pair_name):
     "Chapter 19, on the splits of the field records: arts and office, everybody shared and nobody."
@@ -277,12 +279,21 @@ def text_bridge(name, pair_name):
 
 def text_films_to_books(name):
     "Chapter 19: MovieLens to Book-Crossing, readers who stand in as viewers, nobody shared in training."
-    draws = [films_to_books(seed) for seed in range(BRIDGE_SEEDS)]
+    draws = [films_to_books(seed) for seed in range(DRAWS)]
     (split, texts, titles), train = draws[0], draws[0][0].train
     record = bridge_record(name, [s for s, _, _ in draws], texts, titles, load_encoder("packaged", device="cpu"), ("nobody",), data=checksums("ml-1m") | checksums("bookcrossing"), progress=lambda line: print(line, flush=True))
     held = {u for part in (split.test, split.valid) for u in part.users[np.unique(part.user_codes)]} | set(train.shared_users)
     record["settings"] |= {"films": train.source.n_items, "books": train.target.n_items, "stand-ins": len(held), "same titles in the two tables": len(same_titles(titles))}
     return record
+
+def graph_films_to_books(name):
+    "Chapter 18: the splits and the words of chapter 19, as nodes of an interest graph; and eight topics made from them."
+    draws = [films_to_books(seed) for seed in range(DRAWS)]
+    source, target = draws[0][1].align(draws[0][0].train)
+    vectors = LSA(64).encode(target + source).double()
+    likeness = (vectors @ kmeans(vectors, 8).centres.T).clamp_min(0).numpy() ** 2
+    topics = likeness / np.maximum(likeness.sum(1, keepdims=True), 1e-12)
+    return strangers_record(name, [nobody_shared(split, split.seed or 0) for split, _, _ in draws], {"topics": sparse.csr_array(topics), "words": tfidf(target + source)[0]}, data=checksums("ml-1m") | checksums("bookcrossing"), progress=show)
 
 def office_portraits(name): return office_portraits_record(random_splits("amazon_arts_office", "cold", "ranking")[1], progress=lambda line: print(line, flush=True))
 def of_pairs(pairs): return {heading: choices(*where) for heading, where in pairs.items()}, {k: v for data in {d for d, _ in pairs.values()} for k, v in checksums(data).items()}
@@ -322,7 +333,7 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "14_worlds": (sharing_record,),
             "15_ml1m_strong": (ml1m_vae_record, "strong", (0, 1)), "15_ml1m_steps": (ml1m_vae_record, "steps", (0,)),
             "16_worlds": (cross_worlds_record,), "17_movielens_bookcrossing": (bookcrossing_record,), "17_distillation": (distillation_record,),
-            "18_worlds": (graph_worlds_record,), "18_ml1m_weak": (ml1m_graph_record,),
+            "18_worlds": (graph_worlds_record,), "18_ml1m_weak": (ml1m_graph_record,), "18_movielens_bookcrossing": (graph_films_to_books, "18_movielens_bookcrossing"),
             "20_facts": (lambda: facts_record(progress=show),), "20_arts_office": (text_transfer, "20_arts_office"), "20_tuning": (tuning_encoder, "20_tuning"), "20_unseen_domain": (unseen_books, "20_unseen_domain"),
             "19_arts_office_cold": (text_bridge, "19_arts_office_cold", "amazon_arts_office"), "19_office_arts_cold": (text_bridge, "19_office_arts_cold", "amazon_office_arts"),
             "19_movielens_bookcrossing": (text_films_to_books, "19_movielens_bookcrossing"), "19_worlds": (text_worlds_record,), "19_encoder": (encoder_record,), "19_speed": (speed_record,),
