@@ -2202,6 +2202,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'interest_book.portraits._all_points': ( 'portraits.html#_all_points',
                                                                                   'interest_book/portraits.py'),
                                          'interest_book.portraits._answered': ('portraits.html#_answered', 'interest_book/portraits.py'),
+                                         'interest_book.portraits._as_popular': ( 'portraits.html#_as_popular',
+                                                                                  'interest_book/portraits.py'),
                                          'interest_book.portraits._behaviour_vectors': ( 'portraits.html#_behaviour_vectors',
                                                                                          'interest_book/portraits.py'),
                                          'interest_book.portraits._best_portraits': ( 'portraits.html#_best_portraits',

@@ -859,7 +859,7 @@ def _answered(line, target, body, head):
     if len(blob) <= _MOST_BYTES and answer.length: raise http.client.IncompleteRead(blob, answer.length)
     return answer.status, answer.reason, blob
 
-# %% ../nbs/21_portraits.ipynb #b6a3d3c4
+# %% ../nbs/21_portraits.ipynb #353ffbfa
 def _fetched(url, body, head, timeout):
     "The bytes of an answer within a time and a size, or a named error."
     parts, end = urlsplit(url), time.monotonic() + timeout
@@ -870,6 +870,7 @@ def _fetched(url, body, head, timeout):
         bell = threading.Timer(max(0.0, end - time.monotonic()), _hang_up, (line.sock,))
         bell.daemon = True; bell.start()
         status, reason, blob = _answered(line, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, head)
+        if time.monotonic() >= end: raise TimeoutError          # hung up, and what came so far looked whole
     except (http.client.HTTPException, OSError) as e:
         if isinstance(e, TimeoutError) or time.monotonic() >= end: raise WriterTimeoutError(f"no whole answer within {timeout:g} seconds; raise timeout, or use a smaller model") from None
         raise WriterConnectionError(f"the server cannot be reached, or broke off ({type(e).__name__}); is it running at that address?") from None
@@ -1019,7 +1020,7 @@ def movielens_portraits_record(
     return portraits_record("21_movielens", splits, pd.concat([empty, texts], ignore_index=True), "EASE", baselines, {f.path: f.sha256 for f in sheet("ml-100k").files},
                             weights=(0.03, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5), prices=(3.0, 1.2), progress=progress)
 
-# %% ../nbs/21_portraits.ipynb #39544291
+# %% ../nbs/21_portraits.ipynb #c96cd202
 def _near_titles(texts, domain, other, least):
     "(n,) which rows of a domain have a title whose TF-IDF cosine with some title of the other is at least so large."
     titles = tfidf(texts["title"].tolist())[0]
@@ -1028,7 +1029,16 @@ def _near_titles(texts, domain, other, least):
     out[mine] = (titles[mine] @ titles[theirs].T).max(axis=1).toarray().ravel() >= least
     return out
 
-# %% ../nbs/21_portraits.ipynb #ab623d9c
+def _as_popular(marked, counts, among, seed=0):
+    "(n,) for each marked row another row out of `among` that is not marked, with the nearest count; drawn where several are as near."
+    free, out = rng("portraits/as_popular", seed).permutation(np.flatnonzero(among & ~marked)), np.zeros(len(marked), bool)
+    for row in np.flatnonzero(marked):
+        taken = np.abs(counts[free] - counts[row]).argmin()
+        out[free[taken]] = True
+        free = np.delete(free, taken)
+    return out
+
+# %% ../nbs/21_portraits.ipynb #4263ea5f
 def office_portraits_record(
     splits: Sequence,             # the splits of the field record of arts to office, cold
     progress=lambda line: None,   # told after each split
@@ -1036,9 +1046,11 @@ def office_portraits_record(
     "Arts to office products, cold: people who have only arts, from the words of what they have. Needs the data set."
     texts = item_texts("urllm_arts_office")
     bridge = ItemTexts.from_frame(texts)
-    near = _near_titles(texts, "arts", "office", 0.6)
+    source, arts = splits[0].train.source, (texts["domain"] == "arts").to_numpy()
+    near, counts = _near_titles(texts, "arts", "office", 0.6), pd.Series(_counts(source.matrix("binary")), source.items).reindex(texts["item_id"]).fillna(0).to_numpy() * arts
+    blank = {"near titles": near, "as many others": _as_popular(near, counts, arts)}
     baselines = {"popularity": {"": Popularity}, "EMCDR": _grid(EMCDR, factors=(16, 32), popularity=(0.5, 1.0)),
                  "joint EASE": _grid(partial(JointEASE, rows="shared"), l2=(3000.0, 10000.0), source_weight=(1.0,)), "text bridge": _grid(partial(TextBridge, bridge), beta=(0.05, 0.1, 0.15), item_power=(0.0, 0.5))}
-    blanked = {"portraits, text, near titles blanked": _grid(partial(Portraits, texts.assign(text=texts["text"].mask(near, "")), temperature=0.05, item_power=0.0), price=(1.3, 1.0))}
+    blanked = {f"portraits, text, {what} blanked": _grid(partial(Portraits, texts.assign(text=texts["text"].mask(rows, "")), temperature=0.05, item_power=0.0), price=(1.3, 1.0)) for what, rows in blank.items()}
     record = portraits_record("21_arts_office", splits, texts, "joint EASE", baselines, {f.path: f.sha256 for f in sheet("urllm_arts_office").files}, blanked, progress=progress)
-    return record | {"settings": record["settings"] | {"arts items": int((texts["domain"] == "arts").sum()), "with nearly the title of an office item": int(near.sum())}}
+    return record | {"settings": record["settings"] | {"arts items": int(arts.sum()), "with nearly the title of an office item": int(near.sum()), "share of the arts rows": {what: round(float(counts[rows].sum() / counts.sum()), 4) for what, rows in blank.items()}}}

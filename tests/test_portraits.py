@@ -15,7 +15,7 @@ from interest_book.evaluation import evaluate
 from interest_book.baselines import Popularity
 from interest_book.interactions import DomainPair, Interactions, UnknownItemError, UnknownUserError
 from interest_book.knowledge import adjusted_rand
-from interest_book.portraits import (ContentGraph, InterestPoint, LocalWriter, Portrait, Portraits, ServerWriter, Taste, TemplateWriter, WriterAnswerError, WriterConnectionError,
+from interest_book.portraits import (_as_popular, _near_titles, ContentGraph, InterestPoint, LocalWriter, Portrait, Portraits, ServerWriter, Taste, TemplateWriter, WriterAnswerError, WriterConnectionError,
                                      WriterRefusedError, WriterServerError, WriterTimeoutError, best_words, content_graph, feedback_loop, interest_points, inventions, item_weights, log_odds,
                                      point_shares, pooled_scores, portrait_card, portrait_facts, portrait_prompt, portrait_vector, start_taste, word_counts, write_portrait)
 from interest_book.splits import cold_start_split
@@ -217,6 +217,19 @@ def test_errors_are_named(made):
     with pytest.raises(DataError): Portraits(texts={"a": "b"})
 
 
+def test_near_twins_and_their_control():
+    "A title in another colour is near, a title of other words is not; the control has other rows of the same counts."
+    texts = pd.DataFrame({"title": ["gel pen blue ten pack", "wool yarn soft", "gel pen red ten pack", "desk lamp steel", "felt sheet"], "domain": ["arts", "arts", "office", "office", "arts"]})
+    assert _near_titles(texts, "arts", "office", 0.4).tolist() == [True, False, False, False, False]
+    assert not _near_titles(texts, "arts", "office", 0.999).any()
+    g = rng("test/portraits/near")
+    counts, among = g.integers(0, 30, 400).astype(float), np.arange(400) < 300
+    marked = among & (g.random(400) < 0.2)
+    others = _as_popular(marked, counts, among)
+    assert others.sum() == marked.sum() and not (others & marked).any() and not (others & ~among).any()
+    assert abs(counts[others].sum() / counts[marked].sum() - 1) < 0.05
+
+
 def test_evidence_and_item_texts_objects(made):
     w, split, _ = made
     both = Portraits(ItemTexts.from_frame(w.item_texts), evidence="both").fit(split.train)
@@ -399,14 +412,15 @@ def server():
                 return
             if self.path == "/half":
                 self.send_response(200); self.send_header("Content-Length", "900"); self.end_headers(); self.wfile.write(chat(TRUE)); return
-            status, body = (200, chat(TRUE)) if self.path == "/drips" else PLAYS[self.path][:2]
+            status, body = (200, chat(TRUE)) if self.path.startswith("/drips") else PLAYS[self.path][:2]
             self.send_response(status)
             if status == 302: self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/true")
-            self.send_header("Content-Length", str(len(body))); self.end_headers()
+            if self.path != "/drips-no-length": self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
             try:
-                for b in (bytes([x]) for x in body) if self.path == "/drips" else [body]:
+                for b in (bytes([x]) for x in body) if self.path.startswith("/drips") else [body]:
                     self.wfile.write(b); self.wfile.flush()
-                    if self.path == "/drips": time.sleep(0.05)
+                    if self.path.startswith("/drips"): time.sleep(0.05)
             except OSError: pass
         def do_GET(self):
             "Where the redirect leads, for whoever follows it."
@@ -431,7 +445,7 @@ def test_what_servers_do(server, play):
 
 def test_servers_that_take_their_time(server):
     "Silence, a body byte by byte, and headers byte by byte: each read is fast, and the whole is not."
-    for play in ("/stalls", "/drips", "/drips-headers"):
+    for play in ("/stalls", "/drips", "/drips-no-length", "/drips-headers"):
         start = time.monotonic()
         with pytest.raises(WriterTimeoutError): ServerWriter(server[0] + play, timeout=0.3).write(portrait_facts(PORTRAIT))
         assert time.monotonic() - start < 1.5
