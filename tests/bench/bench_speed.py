@@ -244,6 +244,7 @@ def installed():
     return out
 
 def main(names):
+    from interest_book.baselines import _ratings_file
     from interest_book.core import UnavailableError, read_record, write_record
     from interest_book.evaluation import field_record
     try: old = {r["row"]: r for r in read_record("27_speed")["rows"]}
@@ -257,7 +258,7 @@ def main(names):
             print(f"{row:48} {side:36} {found[side]}", flush=True)
         old[row] = {"row": row, "unit of quality": unit, "sides": found}
         settings = {"threads": 1, "seconds": "CPU seconds of the job alone, least of up to three calls; every side in its own process", "peers": installed()}
-        write_record("27_speed", field_record("27_speed", [], [], {}, "python tests/bench/bench_speed.py", settings) | {"rows": [old[r] for r in ROWS if r in old]})
+        write_record("27_speed", field_record("27_speed", [], [], _ratings_file("ml-1m") | _ratings_file("ml-100k"), "python tests/bench/bench_speed.py", settings) | {"rows": [old[r] for r in ROWS if r in old]})
         for side, s in found.items():
             if side != "ours" and "error" not in s and "error" not in found["ours"]: print(f"    {side} / ours: {s['cpu_s'] / found['ours']['cpu_s']:.2f} CPU, {s['mib'] / max(found['ours']['mib'], 0.1):.2f} memory")
 
