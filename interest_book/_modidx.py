@@ -470,6 +470,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'interest_book.cli._warm_rankers': ('cli.html#_warm_rankers', 'interest_book/cli.py'),
                                    'interest_book.cli._warm_raters': ('cli.html#_warm_raters', 'interest_book/cli.py'),
                                    'interest_book.cli._went_wrong': ('cli.html#_went_wrong', 'interest_book/cli.py'),
+                                   'interest_book.cli._whole_finding': ('cli.html#_whole_finding', 'interest_book/cli.py'),
+                                   'interest_book.cli._whole_twins': ('cli.html#_whole_twins', 'interest_book/cli.py'),
                                    'interest_book.cli._without_text': ('cli.html#_without_text', 'interest_book/cli.py'),
                                    'interest_book.cli._world_split': ('cli.html#_world_split', 'interest_book/cli.py'),
                                    'interest_book.cli.audit_splits': ('cli.html#audit_splits', 'interest_book/cli.py'),
