@@ -535,14 +535,14 @@ def exercise_list(
     rows = [(path.name, name.removeprefix("test-"), points) for path in sorted(Path(folder).glob("*.ipynb")) for name, kind, points, _ in _graded(path) if kind == "test"]
     return pd.DataFrame(rows, columns=["notebook", "exercise", "points"])
 
-# %% ../nbs/28_cli.ipynb #5a67227a
+# %% ../nbs/28_cli.ipynb #2d989ff7
 def _run_visible(path):
     "Run a notebook's code cells; print one JSON line: test -> None or what went wrong. Called in a process of its own."
     space, wrong, found = {"__name__": "__main__"}, {}, {}
     with redirect_stdout(sys.stderr):
         for name, kind, _, source in _graded(path):
             try: exec(compile(source, name or "cell", "exec"), space)
-            except Exception as e: wrong[name] = str(e) if isinstance(e, AssertionError) and str(e) else f"{type(e).__name__}: {e}"
+            except Exception as e: wrong[name] = str(e) if isinstance(e, AssertionError) and str(e) else f"{type(e).__name__}: {e}".strip(": ")
             if kind == "test": found[name] = f"{answer} (in the answer itself)" if name in wrong and (answer := wrong.get(name.removeprefix("test-"))) else wrong.get(name)
     print(json.dumps(found))
 

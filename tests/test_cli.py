@@ -1,5 +1,5 @@
 """The command as a user meets it: files in, table and report out, errors in words."""
-import contextlib, io, json, pickle, re, shlex, subprocess, sys, time
+import contextlib, io, json, pickle, re, shlex, signal, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np
@@ -388,6 +388,22 @@ def test_bench_on_worlds_gives_a_critical_difference_and_names_unknown_methods(t
     assert main(worlds) == 0
     assert "Critical difference" in capsys.readouterr().out and (tmp_path / "interest-book-bench.jsonl").read_text().count("\n") == 4
     assert main(["bench", "--method", "magic", "--setting", "warm"]) == 2 and "magic" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_status_130_and_the_rest_is_computed_by_the_next_call(tmp_path, capsys):
+    lines = tmp_path / "lines.jsonl"
+    asked = ["bench", "--setting", "cold", "--seeds", "2", "--budget", "1", "--lines", str(lines), "--json"]
+    process = subprocess.Popen([sys.executable, "-m", "interest_book", *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    until = time.time() + 240
+    while len(read_lines(lines)[0]) < 3 and process.poll() is None and time.time() < until: time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    finished = len(read_lines(lines)[0])
+    assert process.returncode == 130 and json.loads(out)["error"]["kind"] == "Interrupted" and "Traceback" not in err and 3 <= finished < 24
+    assert main(asked) == 0
+    n_cells = 2 * len(said(capsys)["settings"]["cold"]["table"]["ndcg@10"])
+    found, broken = read_lines(lines)
+    assert len(found) == len({l["key"] for l in found}) == n_cells and broken == 0
 
 
 # --- data and exercises ----------------------------------------------------------------------------------------------------

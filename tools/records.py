@@ -1,6 +1,7 @@
 """Compute the field records anew, where the data is present (`INTEREST_BOOK_DATA`).
 
     python tools/records.py [--jobs N] [--only PREFIX ...] [--list] [--check | --add]
+    python tools/records.py --map | --picture          what is made from the records alone: the map in the package, the figure of the README
 
 Every record is one file in `nbs/records/`, written whole or not at all. `--check` computes into a temporary folder and compares with the
 committed records instead of replacing them; `--add` computes only the methods that a field record does not hold yet, or holds with another grid,
