@@ -1,6 +1,7 @@
 """Compute the field records anew, where the data is present (`INTEREST_BOOK_DATA`).
 
     python tools/records.py [--jobs N] [--only PREFIX ...] [--list] [--check | --add]
+    python tools/records.py --map | --picture          what is made from the records alone: the map in the package, the figure of the README
 
 Every record is one file in `nbs/records/`, written whole or not at all. `--check` computes into a temporary folder and compares with the
 committed records instead of replacing them; `--add` computes only the methods that a field record does not hold yet, or holds with another grid,
@@ -24,9 +25,9 @@ from scipy.stats import binom
 
 from interest_book.alignment import anchors_record
 from interest_book.baselines import EASE, ItemKNN, JointEASE, Popularity, TwinLookup, UserKNN, ml1m_record, ml100k_record
-from interest_book.benchmark import blend_record, growth_record, phase_record, size_record, thinning_record
-from interest_book.cli import families, tune_and_run
-from interest_book.core import rng, write_record
+from interest_book.benchmark import benchmark, blend_record, growth_record, map_points, phase_record, size_record, thinning_record
+from interest_book.cli import families
+from interest_book.core import atomic_write, rng, write_record
 from interest_book.cross_domain_vae import cross_worlds_record
 from interest_book.datasets import data_record, load, published_parts, sheet
 from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
@@ -79,6 +80,12 @@ def without_twins(pair):
 
 BASELINES = {("ranking", "cold"): ["popularity", "EMCDR"], ("ranking", "warm"): ["EASE", "popularity"], ("rating", "cold"): ["plain bridge", "EMCDR", "item mean"], ("rating", "warm"): ["bias model", "item mean"]}
 
+def tuned(methods, splits, metrics):
+    "Every method on every split with every setting of its grid: results, and what was chosen. A record holds no failures: the first one stops it."
+    bench = benchmark(methods, {"all": splits.__getitem__}, range(len(splits)), metrics, budget=max(map(len, methods.values())), say=lambda line: None)
+    if len(bench.failures): raise RuntimeError(bench.failures.to_string())
+    return bench.results("all"), bench.chosen
+
 def random_record(pair_name, setting, task):
     name, splits, twins = random_splits(pair_name, setting, task)
     metrics = ("rmse", "mae") if task == "rating" else ("ndcg@10", "recall@10", "hit@10")
@@ -86,12 +93,12 @@ def random_record(pair_name, setting, task):
     methods, record_name = families(task, setting, effort), f"field_{pair_name}_{setting}_{task}"
     old = kept(record_name, methods, checksums(name), seeds) if os.environ.get("INTEREST_BOOK_ADD") else None
     new = {m: grid for m, grid in methods.items() if old is None or m not in old}
-    results, chosen = tune_and_run(new, splits, metrics, metrics[0]) if new else ([], pd.DataFrame(index=range(1, seeds + 1)))
+    results, chosen = tuned(new, splits, metrics) if new else ([], {})
     by = {m: [r for r in results if r.model == m] for m in new}
     for m in BASELINES[task, setting]:      # what the new rows are compared with is fitted again, and must be what the record says
         if m not in by: by[m] = again(m, methods[m], splits, metrics, old[m])
     comparisons = [compare(by[m], by[b], metric) for b in BASELINES[task, setting] for metric in metrics for m in new if m != b]
-    labels = {m: chosen[m].tolist() if m in new else old[m]["chosen"] for m in methods}
+    labels = {m: list(chosen[m]) if m in new else old[m]["chosen"] for m in methods}
     settings = {"setting": setting, "task": task, "seeds": seeds, **({} if effort == "all" else {"effort": effort}), "chosen": {str(i + 1): {m: labels[m][i] for m in methods} for i in range(seeds)}, "grids": {m: list(g) for m, g in methods.items()},
                 "tuned on": f"validation rows, {metrics[0]}", "source items removed as twins": twins}
     if task == "ranking": settings |= {"rating from": LIKED if pair_name in RATED else None, "core": CORE}
@@ -472,11 +479,17 @@ def picture():
     ax.legend(frameon=False, loc="upper right")
     fig.savefig(ROOT / "docs" / "_static" / "cold_start.png", dpi=160, metadata={"Software": None})
 
+def carry_map():
+    "The points of the map of chapter 27, from the records into the package: whoever installs it has no records."
+    lines = ",\n".join(json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in p.items()}, ensure_ascii=False) for p in map_points().to_dict("records"))
+    with atomic_write(ROOT / "interest_book" / "map_points.json") as f: f.write(f"[\n{lines}\n]\n")
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--jobs", type=int, default=2); ap.add_argument("--only", nargs="+", default=[""], metavar="PREFIX"); ap.add_argument("--list", action="store_true"); ap.add_argument("--check", action="store_true"); ap.add_argument("--add", action="store_true"); ap.add_argument("--picture", action="store_true", help="only draw the figure of the README from the records")
+    ap.add_argument("--jobs", type=int, default=2); ap.add_argument("--only", nargs="+", default=[""], metavar="PREFIX"); ap.add_argument("--list", action="store_true"); ap.add_argument("--check", action="store_true"); ap.add_argument("--add", action="store_true"); ap.add_argument("--picture", action="store_true", help="only draw the figure of the README from the records"); ap.add_argument("--map", action="store_true", help="only carry the points of the map from the records into the package")
     args = ap.parse_args()
     if args.picture: return picture()
+    if args.map: return carry_map()
     names = [n for n in EXPERIMENTS if n.startswith(tuple(args.only))]
     if args.list: return print("\n".join(EXPERIMENTS))
     if not names: sys.exit(f"no experiment begins with {args.only!r}; there are:\n" + "\n".join(EXPERIMENTS))
@@ -496,6 +509,7 @@ def main():
                 found = list(differences(old, new)); bad += bool(found)
                 print("    equal to the committed record" if not found else "\n".join(f"    {d}" for d in found[:10]))
     if not args.check and not bad and all((committed / f"field_{p}_cold_ranking.json").is_file() for p in RATED): picture()
+    if not args.check and not bad and any(n.startswith(("27_phase", "27_thinning")) for n in names): carry_map()
     sys.exit(bool(bad))
 
 if __name__ == "__main__": main()
