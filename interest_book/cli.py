@@ -5,13 +5,12 @@ __all__ = ['MODELS', 'TEXT_MODELS', 'read_pair', 'read_texts', 'example_pair', '
            'compare_pair', 'stored_map', 'show_table', 'report_html', 'recommend_lists', 'places', 'bench_table',
            'data_sheets', 'check_data', 'exercise_list', 'check_exercises', 'doctor', 'main']
 
-# %% ../nbs/28_cli.ipynb #f6f3f5d9
+# %% ../nbs/28_cli.ipynb #79c9a851
 import argparse, html, io, json, os, platform, subprocess, sys, traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.util import find_spec
@@ -20,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/28_cli.ipynb #88ad515f
+# %% ../nbs/28_cli.ipynb #f743dbbc
 from .core import BookError, DataError, UnavailableError, atomic_write, pick_device
 from .interactions import DomainPair, Interactions, NoSharedUsersError
 from .worlds import make_world
 from .datasets import DATASETS, available, cache_folder, check_file, data_folder, file_sha256, sheet
 from .splits import Split, _everything, _finding, audit, cold_start_split, expected_twins, find_twins, leaked_rows, published_split, ratio_split
 from .evaluation import compare, comparison_table, is_error
-from .baselines import EASE, BiasModel, ItemKNN, JointEASE, Popularity, RatingMean, Recommender, TwinLookup, UserKNN
+from .baselines import EASE, BiasModel, ItemKNN, JointEASE, Popularity, RatingMean, TwinLookup, UserKNN
 from .factorization import BPR, BiasedMF, ImplicitALS, TruncatedSVD
 from .linear_mapping import EMCDR, BiasBridge, FusedEMCDR, PlainBridge
 from .nonlinear_mapping import FusedNonlinearEMCDR, NonlinearEMCDR
@@ -415,7 +414,7 @@ def _neighbours_html(study):
     points = pd.DataFrame(study.place.neighbours)[["pair", "shared", "rows", "relatedness", "gain", "low", "high", "transfer", "single"]]
     return "<p>The nearest points of the map; gains are shares of the best single-domain score:</p>" + points.to_html(index=False, float_format="{:.3g}".format, border=0)
 
-# %% ../nbs/28_cli.ipynb #e6cc0082
+# %% ../nbs/28_cli.ipynb #79355129
 def report_html(
     studies: Sequence[Study],   # one per setting
     title: str,                 # of the page
@@ -427,7 +426,7 @@ def report_html(
             f"<h2>The data</h2>{pair.describe().to_html(float_format='{:.4f}'.format, border=0)}{cleaning}" + "".join(map(_section, studies)) +
             "<h2>How to read this</h2><p>Every method chose its settings on validation rows that are apart from the test rows. All items of the target compete "
             "(no sampled negatives). Differences are paired by user; intervals resample users and hold 95 % of the resamples. "
-            "A method whose interval holds zero has not been shown to help. The advice names the method that validation picks, because the leader of the table was seen on the test rows.</p></body></html>")
+            "A method whose interval holds zero has not been shown to help. The advice names the method that validation picks, because the leader of the table was seen on the test rows. Where the map and the table disagree, believe the table.</p></body></html>")
 
 # %% ../nbs/28_cli.ipynb #1f36b5cf
 MODELS = {"popularity": lambda: Popularity(), "item-knn": lambda: ItemKNN(), "user-knn": lambda: UserKNN("both"), "ease": lambda: EASE(l2=100.0),
