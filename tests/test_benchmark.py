@@ -16,7 +16,7 @@ from interest_book.benchmark import (GROWTH, Benchmark, BenchmarkError, Blend, C
                                      standardise, stored_field, thin, time_left, transfer_gain, transfer_saves, verdict, within_budget)
 from interest_book.core import DataError, ShapeError, UnknownIdError
 from interest_book.evaluation import SplitMismatchError, comparison_table, run
-from interest_book.interactions import NoSharedUsersError
+from interest_book.interactions import DomainPair, Interactions, NoSharedUsersError
 from interest_book.linear_mapping import EMCDR
 from interest_book.splits import SplitError, cold_start_split, ratio_split
 from interest_book.worlds import make_world
@@ -478,3 +478,18 @@ def test_the_stored_map_names_its_methods_rightly(monkeypatch):
     assert set(m.setting) == {"cold", "warm"} and (m.low <= m.gain).all() and (m.gain <= m.high).all()
     assert m.single.isin(SINGLE_DOMAIN).all() and not m.transfer.isin(SINGLE_DOMAIN).any()
     assert advise(phase_split(11, rows=9, own=0.1).train).pays is not None
+
+
+def test_rows_of_one_domain_do_not_read_the_source():
+    "Every method of the warm table is fitted twice, the second time with everybody's source rows given to somebody else: only rows of one domain may stay as they were."
+    from interest_book.benchmark import SINGLE_DOMAIN
+    from interest_book.cli import families
+    pair = make_world(n_users=150, n_source_items=40, n_target_items=40, feedback="implicit", overlap=1.0, interactions_per_user=(10, 8), seed=3).pair
+    source = pair.source
+    other = Interactions(source.users, source.items, np.roll(np.arange(source.n_users), 1)[source.user_codes], source.item_codes, name=source.name)
+    quick, every = families("ranking", "warm", "quick"), families("ranking", "warm")
+    for name in [*quick, "LightGCN", "two graphs"]:
+        if name in ("copy the twin", "EMCDR"): continue            # one reads the source for ids, not for taste; the other serves known people by their own rows, and new people by the source
+        make = list(every[name].values())[-1]
+        a, b = (make().fit(p).score(pair.users[:20]) for p in (pair, DomainPair(other, pair.target)))
+        assert torch.allclose(a, b, atol=1e-5) == (name in SINGLE_DOMAIN), name
