@@ -464,9 +464,10 @@ def picture():
     import matplotlib; matplotlib.use("agg")
     import matplotlib.pyplot as plt
     folder = Path(os.environ["INTEREST_BOOK_RECORDS"])
-    shown = [("amazon_movies_books", "Amazon\nmovies → books"), ("amazon_books_movies", "Amazon\nbooks → movies"), ("douban_music_book", "Douban\nmusic → books"), ("douban_book_music", "Douban\nbooks → music")]
+    shown = [("amazon_movies_books", "films → books"), ("amazon_books_movies", "books → films"), ("amazon_electronics_beauty", "electronics → beauty"), ("amazon_beauty_electronics", "beauty → electronics"),
+             ("amazon_office_arts", "office → arts"), ("amazon_arts_office", "arts → office"), ("douban_music_book", "music → books (Douban)"), ("douban_book_music", "books → music (Douban)")]
     marks = {"EMCDR": ("#0072B2", "o"), "user kNN, source": ("#E69F00", "s"), "joint EASE": ("#D55E00", "^")}
-    fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    fig, ax = plt.subplots(figsize=(8, 5), layout="constrained")
     for row, (pair, _) in enumerate(shown):
         found = {c["model"]: c for c in json.loads((folder / f"field_{pair}_cold_ranking.json").read_text())["comparisons"] if c["metric"] == "ndcg@10" and c["baseline"] == "popularity"}
         for i, (model, (color, marker)) in enumerate(marks.items()):
