@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['six_users', 'BookError', 'ShapeError', 'DataError', 'UnknownIdError', 'NotFittedError', 'UnavailableError', 'close',
-           'rng', 'torch_rng', 'pick_device', 'figure_style', 'check_shape', 'atomic_write', 'records_dir',
-           'read_record', 'write_record']
+           'rng', 'torch_rng', 'pick_device', 'figure_style', 'chapter_setup', 'check_shape', 'atomic_write',
+           'records_dir', 'read_record', 'write_record']
 
 # %% ../nbs/00_core.ipynb #a411404b
 import hashlib, json, os, tempfile
@@ -81,17 +81,16 @@ def torch_rng(
     import torch
     return torch.Generator(device=device).manual_seed(int(rng(name, seed).integers(2**63)))
 
-# %% ../nbs/00_core.ipynb #bf4742c1
+# %% ../nbs/00_core.ipynb #b9bf3646
 def pick_device(
     device: "str | torch.device" = "auto",   # "auto", "cpu", "cuda", "cuda:1", "mps"
 ) -> "torch.device":                         # the device to compute on
-    """The device to compute on: a GPU if there is one, else the CPU.
+    """The device to compute on. "auto": what the environment variable `INTEREST_BOOK_DEVICE` says, else a GPU if there is one, else the CPU.
 
     Raises `ValueError` if a device is asked for by name and is not there, or if there is no device of that name.
     """
     import torch
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if str(device) == "auto": device = os.environ.get("INTEREST_BOOK_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try: device = torch.device(device)
     except RuntimeError as e: raise ValueError(f'device="{device}" is no device that PyTorch knows; use device="auto", "cpu", "cuda" or "mps"') from e
     there = {"cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0, "mps": int(torch.backends.mps.is_available())}
@@ -112,6 +111,12 @@ def figure_style() -> None:
         "axes.prop_cycle": mpl.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"],
                                       linestyle=["-", "--", "-.", ":", "-", "--", "-."]),
         "figure.constrained_layout.use": True, "savefig.bbox": "tight"})
+
+# %% ../nbs/00_core.ipynb #2cbbf9b6
+def chapter_setup() -> None:
+    "What every chapter begins with: its figures in `figure_style`, and \"auto\" means the CPU unless `INTEREST_BOOK_DEVICE` says otherwise."
+    figure_style()
+    os.environ.setdefault("INTEREST_BOOK_DEVICE", "cpu")
 
 # %% ../nbs/00_core.ipynb #b322cbfe
 def _shape_hint(shape, expected):

@@ -148,7 +148,7 @@ def _sgd(p, q, rows, residual, penalties, epochs, lr, draw, batch=1024):
                 theta[:], m[:] = _adagrad(theta, uphill, m, lr)
     return p, q
 
-# %% ../nbs/09_factorization.ipynb #9f32c303
+# %% ../nbs/09_factorization.ipynb #d89ab758
 @dataclass(frozen=True)
 class _Block:
     "Rows of about the same length, padded to the longest: `columns` points behind the last column where there is nothing."
@@ -164,8 +164,9 @@ def _cuts(lengths, cells, most):
         cuts.append(cuts[-1] + max(1, int((np.arange(1, len(ahead) + 1) * ahead <= cells).sum())))
     return list(zip(cuts, cuts[1:]))
 
-def _blocks(matrix, device="cpu", cells=8192, most=128):
+def _blocks(matrix, device="cpu", cells=None, most=None):
     "A sparse matrix as blocks; rows without entries are in none."
+    if cells is None: cells, most = (8192, 128) if torch.device(device).type == "cpu" else (1 << 21, 1 << 14)
     n = np.diff(matrix.indptr)
     order = np.argsort(n, kind="stable")
     order, columns, values, out = order[n[order] > 0], np.append(matrix.indices, 0), np.append(matrix.data, 0).astype(np.float32), []
@@ -307,7 +308,7 @@ class BiasedMF(_RatingFactors):
         self.interests_, self.traits_ = _fit_mf(self, t)
         self.range_ = [float(t.ratings.min()), float(t.ratings.max())]
 
-# %% ../nbs/09_factorization.ipynb #b4c02fc9
+# %% ../nbs/09_factorization.ipynb #10d48af5
 def implicit_objective(
     factors: Factors,       # users (n, d), items (m, d)
     rows: sp.csr_array,     # (n, m) 0/1 choices
@@ -321,7 +322,7 @@ def implicit_objective(
     score = (p[user] * q[torch.from_numpy(rows.indices.astype(np.int64)).to(p.device)]).sum(1)
     blanks = ((p.T @ p) * (q.T @ q)).sum()                                                   # as if every cell were a blank
     choices = ((1 + alpha) * (1 - score).square() - score.square()).sum()                    # what the choices are instead
-    return float(blanks + choices + (l2_users.double() @ p.square().sum(1)) + (l2_items.double() @ q.square().sum(1)))
+    return float(blanks + choices + (l2_users.to(p) @ p.square().sum(1)) + (l2_items.to(q) @ q.square().sum(1)))
 
 # %% ../nbs/09_factorization.ipynb #bf92c141
 class ImplicitALS(_Ranker):

@@ -6,10 +6,11 @@ __all__ = ['PAD', 'START', 'END', 'UNKNOWN', 'Words', 'causal_mask', 'CausalLM',
            'TextNetwork', 'tune_encoder', 'TunedText', 'cold_items_split', 'text_transfer_record',
            'unseen_domain_record', 'tuning_record']
 
-# %% ../nbs/20_language_model.ipynb #1ac3f26c
+# %% ../nbs/20_language_model.ipynb #1b7881c9
 import math
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -17,10 +18,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
+from scipy.sparse.linalg import norm as row_lengths
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .baselines import EASE, JointEASE, Popularity, Recommender, _counts, _positive
+from .baselines import EASE, ItemKNN, JointEASE, Popularity, Recommender, UserKNN, _counts, _positive
 from .core import DataError, ShapeError, check_shape, rng, torch_rng
 from .evaluation import compare_all, evaluate, field_record
 from .factorization import truncated_svd
@@ -29,7 +31,7 @@ from .interactions import DomainPair
 from .linear_mapping import EMCDR
 from .nonlinear_mapping import Schedule
 from .splits import Split, _check_shares, _from_roles, cold_start_split, ratio_split
-from .text import ItemTexts, TextBridge, _item_vectors, _unit_rows, _WithTexts, embed, load_encoder, mean_pool, tfidf, user_vectors
+from .text import ItemTexts, TextBridge, TextRecommender, embed, item_vectors, load_encoder, mean_pool, tfidf, user_vectors
 from .training import seeded
 from .worlds import topic_words
 
@@ -338,7 +340,7 @@ class _People(nn.Module):
 # %% ../nbs/20_language_model.ipynb #528e7bc2
 _LEARN = ("target", "source")
 
-class _Tuned(_WithTexts):
+class _Tuned(TextRecommender):
     "Scores of a tuned head on frozen text vectors."
     def _fit(self, train):
         x, y = _item_space(self, train)
@@ -357,7 +359,7 @@ class _Tuned(_WithTexts):
         people = user_vectors(source, self.vectors_) @ self.heads_[0].T + user_vectors(own, self.catalogue_) @ self.heads_[1].T
         return _unit(people) @ _unit(self.catalogue_ @ self.heads_[2].T).T / self.temperature + self.popularity * self.share_
 
-# %% ../nbs/20_language_model.ipynb #0c8d695f
+# %% ../nbs/20_language_model.ipynb #459bddb1
 class TunedText(_Tuned):
     """Frozen text vectors with a head that is tuned on people: equations (20.17) and (20.18). It serves people without target rows, people with them, and items that nobody has yet.
 
@@ -372,7 +374,7 @@ class TunedText(_Tuned):
         learn: str = "target",           # whose rows tune the head: "target", or "source" for an unseen domain
         temperature: float = 0.1,        # scores are cosines divided by it, > 0
         correct: bool = True,            # subtract the log share of in-batch negatives in training: (20.16)
-        popularity: float = 1.0,         # weight of the log share in the ranking, >= 0
+        popularity: float = 1.0,         # beta, weight of the log share in the ranking, >= 0; a corrected score holds one unit of it already
         epochs: int = 20,                # at most; 0: the frozen vectors
         batch_size: int = 512,           # pairs in a batch, and so the number of items that compete
         lr: float = 1e-3,                # of AdamW
@@ -386,15 +388,16 @@ class TunedText(_Tuned):
         self.popularity, self.epochs, self.batch_size, self.lr = _positive("popularity", popularity, zero=True), _positive("epochs", epochs, zero=True), _positive("batch_size", batch_size), _positive("lr", lr)
         self.patience, self.seed, self.device = _positive("patience", patience), seed, device
 
-# %% ../nbs/20_language_model.ipynb #baf4f74f
+# %% ../nbs/20_language_model.ipynb #9ee84f6f
 def _item_space(model, train):
     "Vectors of all items of both domains on their strongest common directions, rows of length one."
     if model.texts is None and model.vectors == "tfidf":
         who = sp.csr_array(sp.vstack([train.source.matrix("binary").T, train.target.matrix("binary").T]), dtype=np.float64)
         rare = np.log((1 + who.shape[0]) / (1 + np.asarray(who.sum(0)).ravel())) + 1
-        both = _unit_rows(sp.csr_array(who @ sp.diags_array(rare)))
+        both = who @ sp.diags_array(rare)
+        both = sp.csr_array(sp.diags_array(1 / np.maximum(row_lengths(both, axis=1), 1e-12)) @ both)
     else:
-        parts = _item_vectors(model, train)
+        parts = item_vectors(model, train)
         both = sp.csr_array(sp.vstack(parts)) if sp.issparse(parts[0]) else torch.cat(parts)
     return _unit(_strongest(both, model.factors)).split([train.source.n_items, train.target.n_items])
 
@@ -449,7 +452,7 @@ def cold_items_split(
     role[pair.target.item_index(order[:n_test])], role[pair.target.item_index(order[n_test:n_test + n_valid])] = 2, 1
     return _from_roles(pair, role[pair.target.item_codes], "new items", seed, "warm")
 
-# %% ../nbs/20_language_model.ipynb #b2da748c
+# %% ../nbs/20_language_model.ipynb #298c571b
 class _Kept:
     "Vectors computed once, given out text by text."
     def __init__(self, texts, encode, name):
@@ -459,10 +462,9 @@ class _Kept:
     def encode(self, texts, batch_size=64, max_tokens=64): return self.vectors[[self.place[t] for t in texts]]
 
 class _Both(Recommender):
-    "A weighted sum of two models' standardised scores."
-    def __init__(self, first, second, weight): self.models, self.weight = (first, second), weight
+    "A weighted sum of two fitted models' standardised scores."
+    def __init__(self, first, second, weight): self.models, self.weight, self.users_ = (first, second), weight, first.users_
     def params(self): return {"weight": self.weight}
-    def fit(self, train): self.models = [m if hasattr(m, "users_") else m.fit(train) for m in self.models]; return self
     def score(self, users):
         a, b = ((s - s.mean(1, keepdim=True)) / s.std(1, keepdim=True).clamp_min(1e-9) for s in (m.score(users).cpu() for m in self.models))
         return (1 - self.weight) * a + self.weight * b
@@ -473,32 +475,32 @@ class _AmongNew(Recommender):
     def params(self): return {}
     def score(self, users): return self.model.score(users).cpu().masked_fill(~self.allowed, -torch.inf)
 
-# %% ../nbs/20_language_model.ipynb #a12f34fc
+# %% ../nbs/20_language_model.ipynb #e9aaa8de
 _POPULARITY = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 _BETA = (0.0, 0.03, 0.1, 0.2, 0.4)
+_ANCHORS = ("popularity", "TF-IDF, frozen", "MiniLM, frozen", "TF-IDF, 64 directions", "MiniLM, 64 directions", "TF-IDF, tuned without correction", "MiniLM, tuned without correction")     # what all rows are compared with
 _QUICK = {"epochs": 8, "lr": 3e-3}      # of the records
 
+def _on_validation(model, split, wrap=lambda model: model): return float(evaluate(wrap(model), split.validation, ("ndcg@10",)).summary().iloc[0])
+
 def _fitted_best(grid, split, wrap=lambda model: model):
-    "Fit every candidate, keep the one that ranks the validation rows best: label, fitted model, CPU seconds of fitting all of them."
-    best, clock = None, time.process_time()
-    for label, make in grid.items():
-        model = make()
+    "Fit every candidate that is not fitted yet; the label and the model that rank the validation rows best."
+    models = {label: make() for label, make in grid.items()}
+    for model in models.values():
         if not hasattr(model, "users_"): model.fit(split.train)
-        value = float(evaluate(wrap(model), split.validation, ("ndcg@10",)).summary().iloc[0]) if len(grid) > 1 else 0.0
-        if best is None or value > best[0]: best = value, label, model
-    return best[1], best[2], time.process_time() - clock
+    best = max(models, key=lambda label: _on_validation(models[label], split, wrap)) if len(models) > 1 else next(iter(models))
+    return best, models[best]
 
 def _with_popularity(make, split, values=_POPULARITY):
     "One fit, and a copy of the model for each weight of popularity."
-    import copy
     model = make().fit(split.train)
     def at(value):
-        out = copy.copy(model)
+        out = copy(model)
         setattr(out, "popularity" if isinstance(out, TunedText) else "beta", value)
         return out
     return {f"{v:g}": partial(at, v) for v in values}
 
-# %% ../nbs/20_language_model.ipynb #32fac747
+# %% ../nbs/20_language_model.ipynb #ad925c59
 def _text_models(split, texts, kept, learn="target", history="both"):
     "Frozen and tuned models on every kind of vectors, each with its weights of popularity: name -> grid."
     out = {}
@@ -513,36 +515,30 @@ def _asked(grids, split, wrap=lambda model: model, metrics=("ndcg@10", "recall@1
     "Results on the test rows of the best of each grid, and the best models."
     results, models = [], {}
     for name, grid in grids.items():
-        label, models[name], spent = _fitted_best(grid, split, wrap)
-        found = evaluate(wrap(models[name]), split, metrics)
-        results.append(replace(found, model=name, params={"setting": label, **getattr(models[name], "report_", {})}, fit_cpu_s=spent))
+        label, models[name] = _fitted_best(grid, split, wrap)
+        results.append(replace(evaluate(wrap(models[name]), split, metrics), model=name, params={"setting": label, **getattr(models[name], "report_", {})}))
     return results, models
 
-# %% ../nbs/20_language_model.ipynb #c2739b58
+# %% ../nbs/20_language_model.ipynb #3f5866ff
 def _behaviour_models():
-    "What knows no words."
+    "What knows no words, and serves people who have source rows only."
     emcdr = {f"factors={d}, popularity={p}": partial(EMCDR, d, popularity=p) for d in (16, 64) for p in (0.5, 1.0)}
     joint = {f"l2={l2:g}": partial(JointEASE, l2, 1.0, "shared") for l2 in (300.0, 1000.0, 3000.0, 10_000.0, 30_000.0)}
-    return {"popularity": {"": Popularity}, "EMCDR": emcdr, "joint EASE": joint}
+    near = {f"neighbours={n}": partial(UserKNN, "source", n) for n in (30, 100, 300)}
+    return {"popularity": {"": Popularity}, "neighbours by source rows": near, "EMCDR": emcdr, "joint EASE": joint}
 
 def _cold_people(split, texts, kept):
     results, models = _asked(_behaviour_models() | _text_models(split, texts, kept), split)
-    tuned = max((n for n in models if n.endswith("tuned")), key=lambda n: evaluate(models[n], split.validation, ("ndcg@10",)).summary().iloc[0])
+    tuned = max((n for n in models if n.endswith("tuned")), key=lambda n: _on_validation(models[n], split))
     both = {f"{tuned}, weight of joint EASE {w}": partial(_Both, models[tuned], models["joint EASE"], w) for w in (0.2, 0.4, 0.6, 0.8)}
-    grid = {label: (lambda make=make: make().fit(split.train)) for label, make in both.items()}
-    return results + [_blend(grid, split)]
+    return results + _asked({"tuned text + joint EASE": both}, split)[0]
 
-def _blend(grid, split):
-    values = {label: evaluate(make(), split.validation, ("ndcg@10",)).summary().iloc[0] for label, make in grid.items()}
-    label = max(values, key=values.get)
-    return replace(evaluate(grid[label](), split, ("ndcg@10", "recall@10")), model="tuned text + joint EASE", params={"setting": label})
-
-# %% ../nbs/20_language_model.ipynb #9708988b
+# %% ../nbs/20_language_model.ipynb #3529063b
 def text_transfer_record(
     pair: DomainPair,             # choices in both domains
     texts: ItemTexts,             # of both
     name: str,                    # of the record
-    seeds: int = 2,               # splits of either kind
+    seeds: int = 10,              # splits of either kind
     encoder: str | None = None,   # for `load_encoder`; None: the packaged one
     data: dict[str, str] | None = None,                    # file -> sha256
     progress: Callable[[str], None] = lambda line: None,   # told after each split
@@ -559,7 +555,7 @@ def text_transfer_record(
         grids = {"popularity": {"": Popularity}, "joint EASE": {"": partial(JointEASE, 1000.0, 1.0, "shared")}} | _text_models(split, texts, kept)
         found["new items"] += _asked(grids, split, lambda model: _AmongNew(model, np.asarray(new).ravel()))[0]
         progress(f"{name}: items, seed {seed}")
-    return _variants(name, found, {"new people": ("popularity", "EMCDR", "joint EASE", "TF-IDF, frozen", "TF-IDF, 64 directions", "TF-IDF, tuned"), "new items": ("popularity", "TF-IDF, frozen", "TF-IDF, 64 directions", "MiniLM, 64 directions", "TF-IDF, tuned")}, data, {"seeds": seeds, "people": len(pair.users), "source items": pair.source.n_items, "target items": pair.target.n_items})
+    return _variants(name, found, {"new people": _ANCHORS + ("EMCDR", "joint EASE"), "new items": _ANCHORS}, data, {"seeds": seeds, "people": len(pair.users), "source items": pair.source.n_items, "target items": pair.target.n_items})
 
 # %% ../nbs/20_language_model.ipynb #f159aef2
 def _variants(name, found, baselines, data, settings):
@@ -570,12 +566,12 @@ def _variants(name, found, baselines, data, settings):
         for key in ("results", "comparisons"): record[key] += [row | {"variant": variant} for row in part[key]]
     return record
 
-# %% ../nbs/20_language_model.ipynb #5e91e461
+# %% ../nbs/20_language_model.ipynb #46e5b0ad
 def unseen_domain_record(
     pair: DomainPair,             # choices of films and of books that share nobody
     texts: ItemTexts,             # of both
     name: str,                    # of the record
-    seeds: int = 2,               # splits
+    seeds: int = 10,              # splits
     encoder: str | None = None,   # for `load_encoder`; None: the packaged one
     data: dict[str, str] | None = None,                    # file -> sha256
     progress: Callable[[str], None] = lambda line: None,   # told after each split
@@ -585,11 +581,12 @@ def unseen_domain_record(
     kept, found = {"MiniLM": _Kept(source + target, lambda t: embed(t, load_encoder(encoder)), "MiniLM")}, []
     for seed in range(seeds):
         split = ratio_split(pair, test=0.2, valid=0.1, seed=seed)
-        grids = {"popularity": {"": Popularity}, "EASE": {f"l2={l2:g}": partial(EASE, l2) for l2 in (30.0, 100.0, 300.0, 1000.0)}} | _text_models(split, texts, kept, history="target")
+        behaviour = {"popularity": {"": Popularity}, "item kNN": {f"neighbours={n}": partial(ItemKNN, n) for n in (20, 50, 100)}, "EASE": {f"l2={l2:g}": partial(EASE, l2) for l2 in (30.0, 100.0, 300.0, 1000.0)}}
+        grids = behaviour | _text_models(split, texts, kept, history="target")
         for vectors_name, vectors in {"TF-IDF": "tfidf", **kept}.items(): grids[f"{vectors_name}, tuned on films"] = _with_popularity(lambda: TunedText(texts, vectors, learn="source", **_QUICK), split)
         found += _asked(grids, split)[0]
         progress(f"{name}: seed {seed}")
-    return _variants(name, {"unseen domain": found}, {"unseen domain": ("popularity", "EASE", "TF-IDF, frozen", "MiniLM, frozen", "TF-IDF, 64 directions", "MiniLM, 64 directions", "TF-IDF, tuned")}, data, {"seeds": seeds, "readers": int(pair.target.active_users.sum()), "films": pair.source.n_items, "books": pair.target.n_items})
+    return _variants(name, {"unseen domain": found}, {"unseen domain": _ANCHORS + ("EASE",)}, data, {"seeds": seeds, "readers": int(pair.target.active_users.sum()), "films": pair.source.n_items, "books": pair.target.n_items})
 
 # %% ../nbs/20_language_model.ipynb #6b116887
 _STRATEGIES = {"frozen": ("frozen", 0.0), "head": ("head", 1e-3), "LoRA": ("lora", 5e-4), "adapters": ("adapter", 5e-4), "full": ("full", 5e-5), "full, rate 0.001": ("full", 1e-3)}

@@ -8,21 +8,22 @@ __all__ = ['item_weights', 'interest_points', 'log_odds', 'word_counts', 'best_w
            'portrait_prompt', 'Writer', 'TemplateWriter', 'LocalWriter', 'ServerWriter', 'inventions', 'Written',
            'write_portrait', 'portraits_record', 'movielens_portraits_record', 'office_portraits_record']
 
-# %% ../nbs/21_portraits.ipynb #ed7c378e
+# %% ../nbs/21_portraits.ipynb #745a6b53
 import http.client
 import json
 import re
+import socket
+import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-# %% ../nbs/21_portraits.ipynb #56ab1e4e
+# %% ../nbs/21_portraits.ipynb #8d3348eb
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -38,7 +39,7 @@ from .interactions import DomainPair
 from .knowledge import kmeans
 from .linear_mapping import EMCDR
 from .splits import ratio_split
-from .text import ItemTexts, TextBridge, _item_vectors, _WithTexts, item_texts, words
+from .text import ItemTexts, TextBridge, TextRecommender, item_texts, item_vectors, tfidf, words
 
 # %% ../nbs/21_portraits.ipynb #78340519
 def item_weights(
@@ -322,7 +323,7 @@ def _listed(names):
     names = list(names)
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
 
-# %% ../nbs/21_portraits.ipynb #090f5fe6
+# %% ../nbs/21_portraits.ipynb #c78c2350
 @dataclass(frozen=True)
 class Reason:
     "Why an item stands where it stands."
@@ -339,7 +340,7 @@ class Reason:
     @property
     def short(self) -> str:
         "The reason in one sentence."
-        if self.interest is None: return f"{self.title} is here because many people have it; no interest in your portrait speaks for it."
+        if self.interest is None: return f"No single interest in your portrait carries {self.title}; its popularity places it."
         return f"{self.title}, because of {_listed(self.because)}" + (f" ({_listed(self.words)})." if self.words else ".")
 
     @property
@@ -347,14 +348,14 @@ class Reason:
         "The same, and what would be without the interest."
         return self.short + (f" Without that interest it would stand at place {self.place_without}, not {self.place}." if self.place_without > self.place else "")
 
-# %% ../nbs/21_portraits.ipynb #b9e4e527
-def _histories(train, half_life):
+# %% ../nbs/21_portraits.ipynb #74ccdefe
+def _histories(train, neutral, half_life):
     "(n_users, n_source + n_target) weights (21.2) of everybody's rows, and the place of each row in the person's time, 0 to 1 (None without times)."
     rows, columns, weights, times = [], [], [], []
     for shift, side in ((0, train.source), (train.source.n_items, train.target)):
         if not len(side): continue
         last = None if side.timestamps is None else side.timestamps.max()
-        w = np.ones(len(side)) if side.ratings is None and half_life is None else item_weights(side.ratings, side.timestamps, half_life=half_life, now=last)
+        w = np.ones(len(side)) if side.ratings is None and half_life is None else item_weights(side.ratings, side.timestamps, neutral, half_life, last)
         rows.append(side.user_codes); columns.append(side.item_codes + shift); weights.append(w)
         times.append(side.timestamps)
     if not rows: return sp.csr_array((len(train.users), train.source.n_items + train.target.n_items)), None
@@ -522,7 +523,7 @@ def _check_portraits(model):
     if model.half_life is not None and not model.half_life > 0: raise ValueError(f"half_life must be > 0 days or None, got {model.half_life!r}")
     for name in ("price", "temperature", "popularity", "graph", "item_power"): _positive(name, getattr(model, name), zero=True)
 
-class _Texts(_WithTexts, _Explaining):
+class _Texts(TextRecommender, _Explaining):
     "Texts, titles and vectors of all items of both domains."
     def _texts_and_titles(self, train):
         "Texts and titles of all items, source first."
@@ -537,12 +538,12 @@ class _Texts(_WithTexts, _Explaining):
         "(n_source + n_target, d) sparse rows of length one, or less where one kind of evidence is missing."
         kinds = []
         if self.evidence != "behaviour":
-            both = _item_vectors(self, train)
+            both = item_vectors(self, train)
             kinds.append(sp.vstack(both) if sp.issparse(both[0]) else sp.csr_array(torch.cat(both).cpu().numpy()))
         if self.evidence != "text": kinds.append(sp.csr_array(_behaviour_vectors(train, 64, self.seed)))
         return sp.csr_array(sp.hstack(kinds) * len(kinds) ** -0.5, dtype=np.float32)
 
-# %% ../nbs/21_portraits.ipynb #96dfbb39
+# %% ../nbs/21_portraits.ipynb #d3a3ae10
 class _Fitting(_Texts):
     "What is kept of the training rows."
     def _fit(self, train):
@@ -553,12 +554,12 @@ class _Fitting(_Texts):
         self.vectors_ = self._all_vectors(train)
         count = np.concatenate([_counts(side.matrix("binary")) for side in (train.source, train.target)])
         damping = np.maximum(count, 1) ** -self.item_power
-        self.history_, times = _histories(train, self.half_life)
+        self.history_, times = _histories(train, self.neutral, self.half_life)
         self.history_.data *= damping[self.history_.indices]
         self.times_ = sp.csr_array(self.history_.shape) if times is None else times
         self.damping_, self.popular_ = damping[train.source.n_items:], torch.from_numpy(np.log1p(count[train.source.n_items:])).to(self._device)
 
-# %% ../nbs/21_portraits.ipynb #3b93093f
+# %% ../nbs/21_portraits.ipynb #3d1e2d0b
 class Portraits(_Fitting):
     """Recommendation from a portrait: the points of interest of a person's own items, in both domains, against the target's items; equation (21.14).
 
@@ -576,6 +577,7 @@ class Portraits(_Fitting):
         graph: float = 0.0,               # weight of the content graph, >= 0
         item_power: float = 0.5,          # rows count 1 / (users of the item) to this power: what everybody has says little
         topics: int = 16,                 # of the content graph
+        neutral: float = 2.5,             # the rating that says "neither": rows at or below it count nothing; without ratings every row counts
         half_life: float | None = None,   # days after which a row counts half
         most: int = 8,                    # points of a person, at most; 1: the mean vector
         seed: int = 0,                    # of topics and of behaviour vectors
@@ -583,7 +585,7 @@ class Portraits(_Fitting):
     ):
         self._take_texts(texts, vectors)
         self.evidence, self.price, self.temperature, self.popularity, self.graph, self.item_power = evidence, price, temperature, popularity, graph, item_power
-        self.topics, self.half_life, self.most, self.seed, self.device = topics, half_life, most, seed, device
+        self.topics, self.neutral, self.half_life, self.most, self.seed, self.device = topics, neutral, half_life, most, seed, device
         _check_portraits(self)
 
 # %% ../nbs/21_portraits.ipynb #34e4f084
@@ -815,25 +817,21 @@ def _usable(text):
     if _REFUSAL.search(text): raise WriterRefusedError(f"the model refused: {_short(text, 80)}")
     return text
 
-# %% ../nbs/21_portraits.ipynb #6ab75e62
-_MOST_BYTES = 1 << 20     # of an answer
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req, fp, code, msg, headers, newurl): return None      # becomes an HTTPError: the facts go where you said, or nowhere
-
-# %% ../nbs/21_portraits.ipynb #110fa125
+# %% ../nbs/21_portraits.ipynb #cebb0d56
 class ServerWriter:
     "A server with the common chat-completions form. One request for each text, to the given address and to no other; the key is in no message and no `repr`."
     def __init__(self,
         url: str,                  # the whole address, such as "http://127.0.0.1:8080/v1/chat/completions"
         model: str = "",           # the model's name, if the server wants one
         key: str | None = None,    # sent as a bearer token; over https, or to this machine, only
-        timeout: float = 30.0,     # seconds for the whole answer, > 0
+        timeout: float = 30.0,     # seconds until the last byte of the answer, > 0
         max_tokens: int = 200,     # asked for
     ):
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname: raise ValueError(f'url must begin with http:// or https:// and name a host, got {url!r}')
+        if parts.username is not None: raise ValueError("the address must hold no name and no password; give key=... instead")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0: raise ValueError(f'url must begin with http:// or https:// and name a host, got {url!r}')
         if not timeout > 0: raise ValueError(f"timeout must be > 0 seconds, got {timeout!r}")
+        if key is not None and not (key.isascii() and key.isprintable()): raise ValueError("the key has a character that no key holds, such as a line break; was it copied whole?")
         if key is not None and parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"): raise ValueError("a key over plain http can be read on the way; use https, or a server on this machine")
         self.url, self.model, self._key, self.timeout, self.max_tokens = url, model, key, timeout, max_tokens
 
@@ -845,26 +843,43 @@ class ServerWriter:
         "Post the prompt and read the answer. Raises `WriterTimeoutError`, `WriterConnectionError`, `WriterServerError`, `WriterAnswerError` or `WriterRefusedError`."
         body = {"messages": [{"role": "user", "content": portrait_prompt(facts)}], "temperature": 0, "max_tokens": self.max_tokens, **({"model": self.model} if self.model else {})}
         head = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self._key}"} if self._key else {})}
-        request = urllib.request.Request(self.url, json.dumps(body).encode(), head, method="POST")
-        return _chat_text(_fetched(request, self.timeout))
+        return _chat_text(_fetched(self.url, json.dumps(body).encode(), head, self.timeout))
 
-# %% ../nbs/21_portraits.ipynb #1e828ace
-def _fetched(request, timeout):
+# %% ../nbs/21_portraits.ipynb #71b8b922
+_MOST_BYTES = 1 << 20     # of an answer
+
+def _hang_up(line):
+    with suppress(OSError): line.shutdown(socket.SHUT_RDWR)
+
+def _answered(line, target, body, head):
+    "Status, reason and bytes of the answer to one request."
+    line.request("POST", target, body, head)
+    answer = line.getresponse()
+    blob = answer.read(_MOST_BYTES + 1)
+    if len(blob) <= _MOST_BYTES and answer.length: raise http.client.IncompleteRead(blob, answer.length)
+    return answer.status, answer.reason, blob
+
+# %% ../nbs/21_portraits.ipynb #353ffbfa
+def _fetched(url, body, head, timeout):
     "The bytes of an answer within a time and a size, or a named error."
-    opener, end = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect()), time.monotonic() + timeout
+    parts, end = urlsplit(url), time.monotonic() + timeout
+    kind, port = {"http": (http.client.HTTPConnection, 80), "https": (http.client.HTTPSConnection, 443)}[parts.scheme]
+    line, bell = kind(parts.hostname, parts.port or port, timeout=timeout), None
     try:
-        with opener.open(request, timeout=timeout) as answer:
-            blob = b""
-            while part := answer.read1(65536):
-                blob += part
-                if time.monotonic() > end: raise TimeoutError
-                if len(blob) > _MOST_BYTES: raise WriterAnswerError(f"the answer is longer than {_MOST_BYTES} bytes")
-            return blob
-    except urllib.error.HTTPError as e: raise WriterServerError(f"the server answered {e.code} ({e.reason}); check the address, the model's name and the key") from None
-    except (TimeoutError, urllib.error.URLError) as e:
-        if isinstance(getattr(e, "reason", e), TimeoutError): raise WriterTimeoutError(f"no whole answer within {timeout:g} seconds; raise timeout, or use a smaller model") from None
-        raise WriterConnectionError(f"the server cannot be reached ({e.reason}); is it running at that address?") from None
-    except (http.client.HTTPException, OSError) as e: raise WriterConnectionError(f"the connection broke ({type(e).__name__}) before the answer was whole") from None
+        line.connect()
+        bell = threading.Timer(max(0.0, end - time.monotonic()), _hang_up, (line.sock,))
+        bell.daemon = True; bell.start()
+        status, reason, blob = _answered(line, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, head)
+        if time.monotonic() >= end: raise TimeoutError          # hung up, and what came so far looked whole
+    except (http.client.HTTPException, OSError) as e:
+        if isinstance(e, TimeoutError) or time.monotonic() >= end: raise WriterTimeoutError(f"no whole answer within {timeout:g} seconds; raise timeout, or use a smaller model") from None
+        raise WriterConnectionError(f"the server cannot be reached, or broke off ({type(e).__name__}); is it running at that address?") from None
+    finally:
+        if bell: bell.cancel()
+        line.close()
+    if status != 200: raise WriterServerError(f"the server answered {status} ({reason}); check the address, the model's name and the key")
+    if len(blob) > _MOST_BYTES: raise WriterAnswerError(f"the answer is longer than {_MOST_BYTES} bytes")
+    return blob
 
 # %% ../nbs/21_portraits.ipynb #02a94c9a
 def _chat_text(blob):
@@ -1005,7 +1020,25 @@ def movielens_portraits_record(
     return portraits_record("21_movielens", splits, pd.concat([empty, texts], ignore_index=True), "EASE", baselines, {f.path: f.sha256 for f in sheet("ml-100k").files},
                             weights=(0.03, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5), prices=(3.0, 1.2), progress=progress)
 
-# %% ../nbs/21_portraits.ipynb #833fcee1
+# %% ../nbs/21_portraits.ipynb #c96cd202
+def _near_titles(texts, domain, other, least):
+    "(n,) which rows of a domain have a title whose TF-IDF cosine with some title of the other is at least so large."
+    titles = tfidf(texts["title"].tolist())[0]
+    mine, theirs = (np.flatnonzero(texts["domain"] == d) for d in (domain, other))
+    out = np.zeros(len(texts), bool)
+    out[mine] = (titles[mine] @ titles[theirs].T).max(axis=1).toarray().ravel() >= least
+    return out
+
+def _as_popular(marked, counts, among, seed=0):
+    "(n,) for each marked row another row out of `among` that is not marked, with the nearest count; drawn where several are as near."
+    free, out = rng("portraits/as_popular", seed).permutation(np.flatnonzero(among & ~marked)), np.zeros(len(marked), bool)
+    for row in np.flatnonzero(marked):
+        taken = np.abs(counts[free] - counts[row]).argmin()
+        out[free[taken]] = True
+        free = np.delete(free, taken)
+    return out
+
+# %% ../nbs/21_portraits.ipynb #4263ea5f
 def office_portraits_record(
     splits: Sequence,             # the splits of the field record of arts to office, cold
     progress=lambda line: None,   # told after each split
@@ -1013,9 +1046,11 @@ def office_portraits_record(
     "Arts to office products, cold: people who have only arts, from the words of what they have. Needs the data set."
     texts = item_texts("urllm_arts_office")
     bridge = ItemTexts.from_frame(texts)
-    twins = texts["title"].isin(set(texts.loc[texts["domain"] == "office", "title"])) & (texts["domain"] == "arts")
+    source, arts = splits[0].train.source, (texts["domain"] == "arts").to_numpy()
+    near, counts = _near_titles(texts, "arts", "office", 0.6), pd.Series(_counts(source.matrix("binary")), source.items).reindex(texts["item_id"]).fillna(0).to_numpy() * arts
+    blank = {"near titles": near, "as many others": _as_popular(near, counts, arts)}
     baselines = {"popularity": {"": Popularity}, "EMCDR": _grid(EMCDR, factors=(16, 32), popularity=(0.5, 1.0)),
                  "joint EASE": _grid(partial(JointEASE, rows="shared"), l2=(3000.0, 10000.0), source_weight=(1.0,)), "text bridge": _grid(partial(TextBridge, bridge), beta=(0.05, 0.1, 0.15), item_power=(0.0, 0.5))}
-    blanked = {"portraits, same titles blanked": _grid(partial(Portraits, texts.assign(text=texts["text"].mask(twins, "")), temperature=0.05, item_power=0.0), price=(1.3,))}
+    blanked = {f"portraits, text, {what} blanked": _grid(partial(Portraits, texts.assign(text=texts["text"].mask(rows, "")), temperature=0.05, item_power=0.0), price=(1.3, 1.0)) for what, rows in blank.items()}
     record = portraits_record("21_arts_office", splits, texts, "joint EASE", baselines, {f.path: f.sha256 for f in sheet("urllm_arts_office").files}, blanked, progress=progress)
-    return record | {"settings": record["settings"] | {"arts items whose title is also an office item's": int(twins.sum())}}
+    return record | {"settings": record["settings"] | {"arts items": int(arts.sum()), "with nearly the title of an office item": int(near.sum()), "share of the arts rows": {what: round(float(counts[rows].sum() / counts.sum()), 4) for what, rows in blank.items()}}}

@@ -3,8 +3,9 @@
 # %% auto #0
 __all__ = ['words', 'tfidf', 'LSA', 'mean_pool', 'EncoderError', 'Encoder', 'load_encoder', 'encoder_facts', 'embed',
            'anisotropy', 'Whitening', 'whiten', 'ItemTexts', 'item_texts', 'bare_title', 'same_titles', 'user_vectors',
-           'TextBridge', 'text_factors', 'TextFactors', 'translate_items', 'TextEASE', 'nobody_shared',
-           'text_worlds_record', 'bridge_record', 'films_to_books', 'encoder_record', 'speed_record']
+           'TextRecommender', 'item_vectors', 'TextBridge', 'text_factors', 'TextFactors', 'translate_items',
+           'TextEASE', 'nobody_shared', 'text_worlds_record', 'bridge_record', 'films_to_books', 'encoder_record',
+           'speed_record']
 
 # %% ../nbs/19_text.ipynb #9f728cf2
 import hashlib, os, re, time
@@ -435,8 +436,8 @@ def user_vectors(
     return _unit(torch.from_numpy(history @ vectors.cpu().float().numpy()).to(vectors.device))
 
 # %% ../nbs/19_text.ipynb #3622a313
-class _WithTexts(Recommender):
-    "What the models of this chapter have in common: texts given at construction, vectors made from them when fitted."
+class TextRecommender(Recommender):
+    "What models that read texts have in common: texts are given at construction (`_take_texts`), vectors are made from them when fitted (`item_vectors`)."
     def _take_texts(self, texts, vectors):
         if texts is not None and not isinstance(texts, (ItemTexts, pd.DataFrame)):
             raise DataError(f"texts must be an ItemTexts or a table item_id, domain, text; got {type(texts).__name__}")
@@ -448,8 +449,12 @@ class _WithTexts(Recommender):
         return super().params() | {"texts": None, "vectors": self.vectors if isinstance(self.vectors, str) else getattr(self.vectors, "name", type(self.vectors).__name__)}
 
 # %% ../nbs/19_text.ipynb #663d0409
-def _item_vectors(model, train, dense=False):
-    "(n_source_items, d) and (n_target_items, d) unit rows, sparse for TF-IDF."
+def item_vectors(
+    model: TextRecommender,   # its `texts` and `vectors` are used
+    train: DomainPair,        # whose items
+    dense: bool = False,      # TF-IDF by its strongest directions (`LSA`)
+) -> tuple:                  # (n_source_items, d) and (n_target_items, d), rows of length one; sparse for TF-IDF
+    "Vectors of all items of both domains. Raises what `ItemTexts.align` and the encoder raise."
     texts = ItemTexts.from_frame(model.texts) if isinstance(model.texts, pd.DataFrame) else model.texts
     source, target = texts.align(train) if texts is not None else (list(train.source.items), list(train.target.items))
     how = "lsa" if dense and isinstance(model.vectors, str) and model.vectors == "tfidf" else model.vectors
@@ -462,7 +467,7 @@ def _vectors_of(texts, how, device):
     return embed(texts, how) if isinstance(how, Encoder) else _unit(torch.as_tensor(how.encode(texts)).float().cpu())
 
 # %% ../nbs/19_text.ipynb #285bf234
-class TextBridge(_WithTexts):
+class TextBridge(TextRecommender):
     """A person's texts against the texts of the target's items, plus what is popular in the target: equation (19.11). No shared people are needed.
 
     `history` says whose texts make the person. A person without any gets popularity. Raises `ValueError` for settings out of range, `DataError` for texts of another kind.
@@ -482,7 +487,7 @@ class TextBridge(_WithTexts):
         self.beta, self.history, self.whitening, self.item_power, self.device = _positive("beta", beta, zero=True), history, whitening, item_power, device
 
     def _fit(self, train):
-        vectors = _item_vectors(self, train)
+        vectors = item_vectors(self, train)
         if not sp.issparse(vectors[0]):
             change = whiten(torch.cat(vectors), self.whitening)
             vectors = [change(v).to(self._device) for v in vectors]
@@ -550,7 +555,7 @@ def text_factors(
     return _people(x, active, items, l2), items, _map_of_texts(text, items)
 
 # %% ../nbs/19_text.ipynb #8e0c2e07
-class TextFactors(_WithTexts):
+class TextFactors(TextRecommender):
     """Factors of both domains whose prior mean is one linear function of the text: equation (19.13). Nobody need be shared.
 
     Scores are multiplied by item counts to a power, as for EMCDR. A person without rows gets popularity. TF-IDF is used through its strongest directions (`LSA`). Raises `ValueError` for settings out of range.
@@ -568,7 +573,7 @@ class TextFactors(_WithTexts):
         self.factors, self.l2, self.popularity, self.rounds, self.device = _positive("factors", factors), _positive("l2", l2), popularity, rounds, device
 
     def _fit(self, train):
-        text = [t.double() for t in _item_vectors(self, train, dense=True)]
+        text = [t.double() for t in item_vectors(self, train, dense=True)]
         sides = [s.matrix("binary") for s in (train.source, train.target)]
         self.scale_ = np.maximum(_counts(sides[1]), 1) ** -0.5
         x = [_scaled(sides[0], np.maximum(_counts(sides[0]), 1) ** -0.5), _scaled(sides[1], self.scale_)]
@@ -602,7 +607,7 @@ def translate_items(
     return out
 
 # %% ../nbs/19_text.ipynb #e9055e24
-class TextEASE(_WithTexts, JointEASE):
+class TextEASE(TextRecommender, JointEASE):
     """Translate a person's source history into target items by text, then complete it with joint EASE: equation (19.16). Nobody need be shared.
 
     With `text_weight=0` it is `JointEASE`. Raises `ValueError` for settings out of range, `NoSharedUsersError` if `rows="shared"` and nobody is.
@@ -623,7 +628,7 @@ class TextEASE(_WithTexts, JointEASE):
 
     def _fit(self, train):
         JointEASE._fit(self, train)
-        self.imagined_ = sp.csr_array(train.source.matrix("binary") @ translate_items(*_item_vectors(self, train), self.neighbours))
+        self.imagined_ = sp.csr_array(train.source.matrix("binary") @ translate_items(*item_vectors(self, train), self.neighbours))
 
     def _score(self, users):
         row = sp.csr_array(self.seen_[users] + np.float32(self.text_weight) * self.imagined_[users])

@@ -41,7 +41,7 @@ def gaussian_kl(
     scaled = ((mean - prior_mean) ** 2 + log_var.exp()) / prior_log_var.exp()
     return 0.5 * (prior_log_var - log_var + scaled - 1).sum(-1)
 
-# %% ../nbs/15_vae.ipynb #4aa424c6
+# %% ../nbs/15_vae.ipynb #0385acdf
 def reparameterize(
     mean: Tensor,                  # (n, d) means of the posterior
     log_var: Tensor,               # (n, d) logarithms of its variances
@@ -49,7 +49,7 @@ def reparameterize(
 ) -> Tensor:                       # (n, d) draws, through which gradients reach mean and log_var
     "A draw from a diagonal Gaussian as a function of its parameters: equation (15.6). Raises `ShapeError` if the shapes differ. Source: Kingma and Welling (2014)."
     _check_pair_of(mean, log_var)
-    if noise is None: noise = torch.randn_like(mean)
+    if noise is None: noise = torch.randn(mean.shape, dtype=mean.dtype).to(mean.device)      # from the CPU's stream, whatever the device
     return mean + torch.exp(0.5 * log_var) * noise
 
 # %% ../nbs/15_vae.ipynb #517945b7

@@ -7,6 +7,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("INTEREST_BOOK_DEVICE", "cpu")      # what "auto" means in the tests; those marked gpu name the device
 
 
 def data_folder():

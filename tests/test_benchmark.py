@@ -11,12 +11,12 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from interest_book.baselines import EASE, ItemKNN, Popularity
-from interest_book.benchmark import (Benchmark, BenchmarkError, Blend, Cell, advise, append_line, benchmark, best_by_validation, cliques, critical_difference, fit_blend, friedman_test,
-                                     leak_share, left_open, mean_ranks, model_bytes, phase_split, quality_and_cost, quick_methods, read_lines, relatedness, row_information, scoreboard,
+from interest_book.benchmark import (GROWTH, Benchmark, BenchmarkError, Blend, Cell, advise, append_line, benchmark, best_by_validation, cliques, cpu_seconds, critical_difference, fit_blend, friedman_test,
+                                     growing_pair, growth_exponent, growth_record, leak_share, left_open, mean_ranks, model_bytes, phase_split, quality_and_cost, quick_methods, read_lines, relatedness, row_information, scoreboard,
                                      standardise, stored_field, thin, time_left, transfer_gain, transfer_saves, verdict, within_budget)
 from interest_book.core import DataError, ShapeError, UnknownIdError
 from interest_book.evaluation import SplitMismatchError, comparison_table, run
-from interest_book.interactions import NoSharedUsersError
+from interest_book.interactions import DomainPair, Interactions, NoSharedUsersError
 from interest_book.linear_mapping import EMCDR
 from interest_book.splits import SplitError, cold_start_split, ratio_split
 from interest_book.worlds import make_world
@@ -397,6 +397,73 @@ def test_bad_blends(members):
     with pytest.raises(SplitError, match="no validation rows"): fit_blend(models, split.validation)
 
 
+# --- cost ----------------------------------------------------------------------------------------------------------------------
+
+@given(st.lists(st.floats(1, 1e4), min_size=3, max_size=6, unique=True), st.floats(-1, 3), st.floats(1e-3, 10), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_growth_exponent_is_the_slope_of_logarithms(sizes, power, scale, seed):
+    n = np.round(sizes, 3)
+    if len(set(n)) < len(n) or np.log(n).std() < 0.1: return
+    assert growth_exponent(n, scale * n ** power) == pytest.approx(power, abs=1e-6)
+    noisy = n ** power * np.exp(np.random.default_rng(seed).standard_normal(len(n)))
+    assert growth_exponent(n, noisy) == pytest.approx(stats.linregress(np.log(n), np.log(noisy)).slope, abs=1e-6)
+    assert growth_exponent(7 * n, 3 * noisy) == pytest.approx(growth_exponent(n, noisy), abs=1e-6)
+
+
+@pytest.mark.parametrize("sizes, seconds", [([1, 2], [1, 0]), ([0, 2], [1, 1]), ([2, 2], [1, 1]), ([1, 2], [1, 2, 3])])
+def test_costs_that_have_no_exponent(sizes, seconds):
+    with pytest.raises(DataError, match="two different sizes"): growth_exponent(sizes, seconds)
+
+
+def test_growing_pair_has_the_sizes_it_says():
+    pair = growing_pair(300, 40, 7)
+    for side in (pair.source, pair.target):
+        x = side.matrix("binary").toarray()
+        assert x.shape == (300, 40) and (x.sum(1) == 7).all() and len(side) == 2100
+        assert x[:, :10].sum() > 1.5 * x[:, -10:].sum()                       # some items are much more common
+    assert pair.shared.all() and (pair.source.item_codes != pair.target.item_codes).any()
+    assert (growing_pair(300, 40, 7).target.item_codes == pair.target.item_codes).all() and (growing_pair(300, 40, 7, seed=1).target.item_codes != pair.target.item_codes).any()
+    assert (np.bincount(growing_pair(5, 4, 4).target.user_codes) == 4).all()
+    for rows in (0, 41):
+        with pytest.raises(ValueError, match="at most n_items"): growing_pair(300, 40, rows)
+
+
+def test_cpu_seconds_takes_the_fastest_of_a_few_calls():
+    calls = []
+    def job():
+        calls.append(1)
+        end = time.process_time() + (0.05 if len(calls) == 1 else 0.01)
+        while time.process_time() < end: pass
+    assert 0.009 < cpu_seconds(job, enough=10, most=4) < 0.04 and len(calls) == 4
+    calls.clear(); cpu_seconds(job, enough=0.02)
+    assert len(calls) == 1
+
+
+def test_growth_record_measures_every_method_at_every_size():
+    r = growth_record({"people": [(30, 20, 3), (60, 20, 3)]}, "toy")
+    assert {(x["people"], x["model"]) for x in r["rows"]} == {(n, m) for n in (30, 60) for m in ("popularity", "item kNN", "EASE", "implicit ALS", "EMCDR", "ranking metrics")}
+    assert all(x["cpu_s"] > 0 for x in r["rows"])
+
+
+def test_committed_costs_and_published_protocols():
+    read = lambda name: json.loads((ROOT / "nbs" / "records" / f"{name}.json").read_text())
+    growth = pd.DataFrame(read("27_growth")["rows"])
+    sizes = {what: part[["people", "items", "rows a person"]].drop_duplicates().to_numpy().tolist() for what, part in growth.groupby("grows")}
+    assert sizes == {what: [list(s) for s in size] for what, size in GROWTH.items()}
+    for r in read("27_speed")["rows"]: assert "cpu_s" in r["sides"]["ours"] and len(r["sides"]) > 1
+    for name in ("douban_music", "douban_books", "beauty", "electronics"):
+        r = read(f"27_published_{name}")
+        assert r["command"].endswith(r["name"]) and r["settings"]["negatives"] == (99 if "douban" in name else 999)
+        means = {(x["model"], x["variant"]): x["metrics"] for x in r["results"]}
+        for c in r["comparisons"]:
+            gap = means[c["model"], c["variant"]][c["metric"]] - means[c["baseline"], c["variant"]][c["metric"]]
+            assert c["difference"] == pytest.approx(gap, abs=1e-9) and c["low"] <= c["difference"] <= c["high"]
+    epochs = pd.DataFrame(read("27_published_epochs")["results"])
+    for (part, _), rows in epochs.groupby(["part", "seed"]):
+        valid, test = (rows[rows.model == f"epoch chosen on {where}"].metrics.iloc[0] for where in ("validation", "the test"))
+        for m in valid: assert (test[m] <= valid[m] if m in ("rmse", "mae") else test[m] >= valid[m])          # the test's choice cannot look worse on the test
+
+
 def test_bytes_are_about_what_is_saved(tmp_path):
     pair = make_world(n_users=150, n_source_items=50, n_target_items=50, seed=0).pair
     for model in (Popularity(), EMCDR(8), EASE()):
@@ -411,3 +478,18 @@ def test_the_stored_map_names_its_methods_rightly(monkeypatch):
     assert set(m.setting) == {"cold", "warm"} and (m.low <= m.gain).all() and (m.gain <= m.high).all()
     assert m.single.isin(SINGLE_DOMAIN).all() and not m.transfer.isin(SINGLE_DOMAIN).any()
     assert advise(phase_split(11, rows=9, own=0.1).train).pays is not None
+
+
+def test_rows_of_one_domain_do_not_read_the_source():
+    "Every method of the warm table is fitted twice, the second time with everybody's source rows given to somebody else: only rows of one domain may stay as they were."
+    from interest_book.benchmark import SINGLE_DOMAIN
+    from interest_book.cli import families
+    pair = make_world(n_users=150, n_source_items=40, n_target_items=40, feedback="implicit", overlap=1.0, interactions_per_user=(10, 8), seed=3).pair
+    source = pair.source
+    other = Interactions(source.users, source.items, np.roll(np.arange(source.n_users), 1)[source.user_codes], source.item_codes, name=source.name)
+    quick, every = families("ranking", "warm", "quick"), families("ranking", "warm")
+    for name in [*quick, "LightGCN", "two graphs"]:
+        if name in ("copy the twin", "EMCDR"): continue            # one reads the source for ids, not for taste; the other serves known people by their own rows, and new people by the source
+        make = list(every[name].values())[-1]
+        a, b = (make().fit(p).score(pair.users[:20]) for p in (pair, DomainPair(other, pair.target)))
+        assert torch.allclose(a, b, atol=1e-5) == (name in SINGLE_DOMAIN), name

@@ -1,5 +1,5 @@
 """Chapter 00: `close`, generators, shapes, atomic files, records, devices."""
-import json, subprocess, sys
+import json, os, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from interest_book import core
 from interest_book.core import (BookError, DataError, NotFittedError, ShapeError, UnavailableError, UnknownIdError, atomic_write, check_shape, close,
-                                figure_style, pick_device, read_record, records_dir, rng, six_users, torch_rng, write_record)
+                                chapter_setup, figure_style, pick_device, read_record, records_dir, rng, six_users, torch_rng, write_record)
 
 NAMES = st.text(min_size=1, max_size=20)
 
@@ -95,8 +95,13 @@ def test_errors_are_book_errors_and_standard_ones(error, standard):
     assert issubclass(error, BookError) and issubclass(error, standard)
     assert str(error("what was given")) == "what was given"          # KeyError would add quotes
 
-def test_pick_device():
+def test_pick_device(monkeypatch):
     assert pick_device("cpu").type == "cpu" and pick_device(torch.device("cpu")).type == "cpu"
+    monkeypatch.setenv("INTEREST_BOOK_DEVICE", "cpu")
+    assert pick_device().type == "cpu"
+    monkeypatch.setenv("INTEREST_BOOK_DEVICE", "cpuu")
+    with pytest.raises(ValueError, match="cpuu"): pick_device()
+    monkeypatch.delenv("INTEREST_BOOK_DEVICE")
     assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 def test_pick_device_refuses_what_is_not_there(monkeypatch):
@@ -111,7 +116,7 @@ def test_pick_device_refuses_what_is_not_there(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_close_and_pick_device_on_a_gpu():
-    x = torch.arange(6.0, device=pick_device())
+    x = torch.arange(6.0, device=pick_device("cuda"))
     assert x.is_cuda
     close(x, np.arange(6.0))
 
@@ -166,6 +171,14 @@ def test_figure_style_works_without_the_inline_backend(monkeypatch):
         mpl.rcParams["svg.hashsalt"] = None
         figure_style()
         assert mpl.rcParams["svg.hashsalt"] == "interest_book"
+
+def test_chapter_setup_leaves_a_chosen_device_alone(monkeypatch):
+    import matplotlib as mpl
+    with mpl.rc_context():
+        monkeypatch.setenv("INTEREST_BOOK_DEVICE", "cuda:7"); chapter_setup()
+        assert os.environ["INTEREST_BOOK_DEVICE"] == "cuda:7"
+        monkeypatch.delenv("INTEREST_BOOK_DEVICE"); chapter_setup()
+        assert pick_device().type == "cpu"
 
 def test_import_is_light():
     code = "import sys, interest_book.core; print(sorted({'torch', 'matplotlib', 'scipy', 'pyarrow.csv'} & set(sys.modules)))"

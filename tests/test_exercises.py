@@ -51,7 +51,7 @@ def test_exercise_ids_are_unique_in_the_book():
 
 
 def test_these_chapters_have_exercises():
-    assert {p.stem for p in SOURCES} == {"04_splits", "05_metrics", "07_training", "09_factorization", "10_linear_mapping", "11_nonlinear_mapping", "12_alignment", "13_finetuning", "14_multitask", "15_vae", "16_cross_domain_vae", "17_knowledge", "18_graph", "19_text", "20_language_model", "21_portraits", "27_benchmark"}
+    assert {p.stem for p in SOURCES} == {"04_splits", "05_metrics", "07_training", "09_factorization", "10_linear_mapping", "11_nonlinear_mapping", "12_alignment", "13_finetuning", "14_multitask", "15_vae", "16_cross_domain_vae", "17_knowledge", "18_graph", "19_text", "20_language_model", "21_portraits", "27_benchmark", "28_cli"}
     page = (ROOT / "docs" / "exercises.md").read_text(encoding="utf-8")
     assert [p.stem for p in SOURCES if f'href="../exercises/{p.stem}.ipynb"' not in page] == [], "missing on the page of exercises"
 

@@ -45,7 +45,7 @@ def test_the_command_works(installed):
     exe = python.parent / "interest-book"
     assert "torch" in sh(exe, "doctor", cwd=home)
     out = sh(exe, "compare", "--setting", "cold", "--seeds", "1", cwd=home)
-    assert "EMCDR" in out and (home / "interest-book-report.html").stat().st_size > 5000
+    assert "EMCDR" in out and "On the map: cold people" in out and (home / "interest-book-report.html").stat().st_size > 5000
 
 
 def test_the_readme_runs(installed):

@@ -1,6 +1,7 @@
 """Compute the field records anew, where the data is present (`INTEREST_BOOK_DATA`).
 
     python tools/records.py [--jobs N] [--only PREFIX ...] [--list] [--check | --add]
+    python tools/records.py --map | --picture          what is made from the records alone: the map in the package, the figure of the README
 
 Every record is one file in `nbs/records/`, written whole or not at all. `--check` computes into a temporary folder and compares with the
 committed records instead of replacing them; `--add` computes only the methods that a field record does not hold yet, or holds with another grid,
@@ -24,9 +25,9 @@ from scipy.stats import binom
 
 from interest_book.alignment import anchors_record
 from interest_book.baselines import EASE, ItemKNN, JointEASE, Popularity, TwinLookup, UserKNN, ml1m_record, ml100k_record
-from interest_book.benchmark import blend_record, phase_record, size_record, thinning_record
-from interest_book.cli import families, tune_and_run
-from interest_book.core import rng, write_record
+from interest_book.benchmark import benchmark, blend_record, growth_record, map_points, phase_record, size_record, thinning_record
+from interest_book.cli import families
+from interest_book.core import atomic_write, rng, write_record
 from interest_book.cross_domain_vae import cross_worlds_record
 from interest_book.datasets import data_record, load, published_parts, sheet
 from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
@@ -41,8 +42,9 @@ from interest_book.metrics import ranks, sampled_ranking_record
 from interest_book.multitask import multitask_record, sharing_record
 from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
 from interest_book.portraits import movielens_portraits_record, office_portraits_record
-from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, published_split, ratio_split
+from interest_book.splits import clean_test, cold_start_split, drop_leaked_edges, field_audit, field_pairs, find_twins, leaked_rows, leave_one_out_split, published_split, ratio_split
 from interest_book.text import LSA, ItemTexts, bridge_record, encoder_record, films_to_books, item_texts, load_encoder, nobody_shared, same_titles, speed_record, text_worlds_record, tfidf
+from interest_book.training import seeded, train
 from interest_book.vae import ml1m_vae_record
 
 def checksums(name): return {f.path: f.sha256 for f in sheet(name).files}
@@ -78,6 +80,12 @@ def without_twins(pair):
 
 BASELINES = {("ranking", "cold"): ["popularity", "EMCDR"], ("ranking", "warm"): ["EASE", "popularity"], ("rating", "cold"): ["plain bridge", "EMCDR", "item mean"], ("rating", "warm"): ["bias model", "item mean"]}
 
+def tuned(methods, splits, metrics):
+    "Every method on every split with every setting of its grid: results, and what was chosen. A record holds no failures: the first one stops it."
+    bench = benchmark(methods, {"all": splits.__getitem__}, range(len(splits)), metrics, budget=max(map(len, methods.values())), say=lambda line: None)
+    if len(bench.failures): raise RuntimeError(bench.failures.to_string())
+    return bench.results("all"), bench.chosen
+
 def random_record(pair_name, setting, task):
     name, splits, twins = random_splits(pair_name, setting, task)
     metrics = ("rmse", "mae") if task == "rating" else ("ndcg@10", "recall@10", "hit@10")
@@ -85,12 +93,12 @@ def random_record(pair_name, setting, task):
     methods, record_name = families(task, setting, effort), f"field_{pair_name}_{setting}_{task}"
     old = kept(record_name, methods, checksums(name), seeds) if os.environ.get("INTEREST_BOOK_ADD") else None
     new = {m: grid for m, grid in methods.items() if old is None or m not in old}
-    results, chosen = tune_and_run(new, splits, metrics, metrics[0]) if new else ([], pd.DataFrame(index=range(1, seeds + 1)))
+    results, chosen = tuned(new, splits, metrics) if new else ([], {})
     by = {m: [r for r in results if r.model == m] for m in new}
     for m in BASELINES[task, setting]:      # what the new rows are compared with is fitted again, and must be what the record says
         if m not in by: by[m] = again(m, methods[m], splits, metrics, old[m])
     comparisons = [compare(by[m], by[b], metric) for b in BASELINES[task, setting] for metric in metrics for m in new if m != b]
-    labels = {m: chosen[m].tolist() if m in new else old[m]["chosen"] for m in methods}
+    labels = {m: list(chosen[m]) if m in new else old[m]["chosen"] for m in methods}
     settings = {"setting": setting, "task": task, "seeds": seeds, **({} if effort == "all" else {"effort": effort}), "chosen": {str(i + 1): {m: labels[m][i] for m in methods} for i in range(seeds)}, "grids": {m: list(g) for m, g in methods.items()},
                 "tuned on": f"validation rows, {metrics[0]}", "source items removed as twins": twins}
     if task == "ranking": settings |= {"rating from": LIKED if pair_name in RATED else None, "core": CORE}
@@ -139,11 +147,11 @@ def row_ranks(model, split, batch=512):
         out.append(np.stack([u[row], r - ahead, free]))
     return np.concatenate(out, axis=1)
 
-def row_metrics(rank, n):
-    "Full-ranking metrics of one held-out item each, and their exact expectation when it meets 999 uniform negatives instead."
+def row_metrics(rank, n, negatives=NEGATIVES):
+    "Full-ranking metrics of one held-out item each, and their exact expectation when it meets uniform negatives instead."
     p, j = (rank - 1) / np.maximum(n - 1, 1), np.arange(10)
-    chance = binom.pmf(j[:, None], NEGATIVES, p)
-    with np.errstate(invalid="ignore", divide="ignore"): mrr = np.where(p > 0, (1 - (1 - p)**(NEGATIVES + 1)) / ((NEGATIVES + 1) * p), 1.0)
+    chance = binom.pmf(j[:, None], negatives, p)
+    with np.errstate(invalid="ignore", divide="ignore"): mrr = np.where(p > 0, (1 - (1 - p)**(negatives + 1)) / ((negatives + 1) * p), 1.0)
     return {"hit@10": (rank <= 10) * 1.0, "ndcg@10": (rank <= 10) / np.log2(rank + 1), "mrr": 1 / rank,
             "sampled hit@10": chance.sum(0), "sampled ndcg@10": (chance / np.log2(j + 2)[:, None]).sum(0), "sampled mrr": mrr}
 
@@ -175,14 +183,26 @@ def tuned_before(record_name, data):
     return record["settings"].get("validation", {}) if record.get("data") == data else {}
 
 def published_record(data, target):
-    setting = "warm" if data.startswith("disencdr") else "cold"
-    split = published_split(*published_parts(data, target), name=f"{data} to {target}")
+    return replayed(f"published_{data}_{target}", published_split(*published_parts(data, target), name=f"{data} to {target}"), checksums(data))
+
+def beauty_electronics(name, target):
+    "The authors' leave-one-out: the last row of a person's merged sequence is the test, the one before it chooses."
+    return replayed(name, published_split(*published_parts("amazon_beauty_electronics", target), name=f"amazon_beauty_electronics to {target}"), checksums("amazon_beauty_electronics"))
+
+def douban_last_row(name, swapped):
+    "Every rating a choice; the last row of a person in the file is the test, the one before it chooses, against 99 negatives: the protocol published with these files."
+    pair = load("douban_book_music").swap() if swapped else load("douban_book_music")
+    return replayed(name, leave_one_out_split(DomainPair(pair.source.binarize(1), pair.target.binarize(1)), order="given"), checksums("douban_book_music"), negatives=99)
+
+def replayed(record_name, split, data, negatives=NEGATIVES):
+    "A published split as published, without the leaked edges, and on clean rows."
+    setting = split.setting
     twins = find_twins(split.train.source, split.train.target, jaccard=0.6, support=2)
     leaked = leaked_rows(split, twins)
     removed = drop_leaked_edges(split, twins)
     tuning = clean_test(split, twins).validation if len(split.valid) else held_out(split)
-    rows, per_row, curves, record_name = [], {}, {}, f"published_{data}_{target}"
-    before, common = tuned_before(record_name, checksums(data)), np.bincount(split.train.target.item_codes, minlength=split.test.n_items) >= 5
+    rows, per_row, curves = [], {}, {}
+    before, common = tuned_before(record_name, data), np.bincount(split.train.target.item_codes, minlength=split.test.n_items) >= 5
     variants = ("published", "edges removed", "clean rows") + (("clean rows of common items",) if setting == "warm" else ())
     for name, candidates in published_families(setting).items():
         label, start = next(iter(candidates)), time.process_time()
@@ -191,13 +211,13 @@ def published_record(data, target):
             for c, make in candidates.items():
                 if c in before.get(name, {}): found[c] = before[name][c]; continue
                 u, r, n = row_ranks(make().fit(tuning.train), tuning)
-                found[c] = float(row_metrics(r, n)["ndcg@10"].mean())
+                found[c] = float(row_metrics(r, n, negatives)["ndcg@10"].mean())
             label = max(found, key=found.get)
             curves[name] = found
         for variant, s in (("published", split), ("edges removed", removed)):
             if variant == "edges removed" and name in ("popularity", "item kNN", "EASE"): per_row[name, variant] = per_row[name, "published"]; continue    # they never see the source
             users, r, n = row_ranks(candidates[label]().fit(s.train), s)
-            per_row[name, variant] = (users, row_metrics(r, n))
+            per_row[name, variant] = (users, row_metrics(r, n, negatives))
         order = np.lexsort((split.test.item_codes, split.test.user_codes))      # row-major, as `ranks` gives them
         users, m = per_row[name, "published"]
         for variant, keep in (("clean rows", ~leaked[order]), ("clean rows of common items", ~leaked[order] & common[split.test.item_codes[order]])): per_row[name, variant] = (users[keep], {k: v[keep] for k, v in m.items()})
@@ -218,10 +238,79 @@ def published_record(data, target):
                     low, high = bootstrap_interval(gap / count, count)
                     comparisons.append({"model": name, "baseline": baseline, "variant": variant, "metric": metric, "difference": float(gap.sum() / count.sum()),
                                         "low": low, "high": high, "p_value": sign_flip_test(gap), "n_users": int(len(count)), "n_splits": 1, "level": 0.95})
-    settings = {"setting": setting, "task": "ranking", "negatives": NEGATIVES, "twins": "jaccard 0.6, support 2, from training rows", "leaked test rows": int(leaked.sum()), "test rows": int(len(leaked)),
+    settings = {"setting": setting, "task": "ranking", "negatives": negatives, "twins": "jaccard 0.6, support 2, from training rows", "leaked test rows": int(leaked.sum()), "test rows": int(len(leaked)),
                 "why one split": "the split is published and fixed, and every method here is deterministic; uncertainty is over users", "unit": "mean over held-out rows; intervals resample users",
                 "tuned on": "clean validation rows, ndcg@10" if len(split.valid) else "one training row of each of 2,000 users held out, source rows that answer it removed, ndcg@10"}
-    return field_record(record_name, [], [], checksums(data), f"python tools/records.py --only {record_name}", settings | {"validation": curves}) | {"results": rows, "comparisons": comparisons}
+    return field_record(record_name, [], [], data, f"python tools/records.py --only {record_name}", settings | {"validation": curves}) | {"results": rows, "comparisons": comparisons}
+
+# --- the epoch that the test likes best ---------------------------------------------------------------------------------------
+
+class Dot(torch.nn.Module):
+    "Factors without biases: the product of a person's and an item's vector."
+    def __init__(self, n_users, n_items, d, scale=1.0):
+        super().__init__()
+        self.users, self.items = (torch.nn.Embedding(n, d) for n in (n_users, n_items))
+        with torch.no_grad(): self.users.weight.mul_(scale); self.items.weight.mul_(scale)
+    def forward(self, u, i): return (self.users(u) * self.items(i)).sum(1)
+
+def rating_factors(rows, n_users, seed, d=10):
+    with seeded(f"records/epochs/{rows.name}", seed): net = Dot(n_users, rows.n_items, d)
+    data = [torch.from_numpy(x) for x in (rows.user_codes.astype(np.int64), rows.item_codes.astype(np.int64), rows.ratings.astype(np.float32))]
+    train(net, lambda m, u, i, y: (m(u, i) - y).square().mean(), data, epochs=20, batch_size=1024, lr=0.01, seed=seed, device="cpu", progress=False)
+    return net
+
+def rated(rows, person, net):
+    "RMSE and MAE of products with vectors of people, on rows of ratings."
+    with torch.no_grad(): error = (person(torch.from_numpy(rows.user_codes.astype(np.int64))) * net.items(torch.from_numpy(rows.item_codes.astype(np.int64)))).sum(1) - torch.from_numpy(rows.ratings.astype(np.float32))
+    return {"rmse": float(error.square().mean().sqrt()), "mae": float(error.abs().mean())}
+
+def bridge_curve(split, seed, epochs=60):
+    "A network from source to target vectors of the shared people, without biases, as cold-start bridges are published; validation and test after every epoch."
+    source, target = (rating_factors(side, len(split.train.users), seed) for side in (split.train.source, split.train.target))
+    shared, curve = torch.from_numpy(np.flatnonzero(split.train.shared)), []
+    with seeded("records/epochs/map", seed): net = torch.nn.Sequential(torch.nn.Linear(10, 50), torch.nn.ReLU(), torch.nn.Linear(50, 10))
+    def look(m):
+        curve.append([rated(rows, lambda u: m(source.users(u)), target) for rows in (split.valid, split.test)])
+        return curve[-1][0]["rmse"]
+    pair = [e(shared).detach() for e in (source.users, target.users)]
+    train(net, lambda m, x, y: (m(x) - y).square().mean(), pair, epochs=epochs, batch_size=64, lr=0.01, validate=look, seed=seed, device="cpu", progress=False)
+    return curve
+
+def pairs_curve(split, seed, epochs=40, d=32):
+    "Factors trained on pairs of a chosen and a random item; validation and test after every epoch, against 99 negatives and in full."
+    rows, curve = split.train.target, []
+    with seeded("records/epochs/pairs", seed): net = Dot(rows.n_users, rows.n_items, d, 0.1)
+    def loss(m, u, i): return -torch.nn.functional.logsigmoid(m(u, i) - m(u, torch.randint(rows.n_items, i.shape))).mean()
+    class Scores:
+        def score(self, users): return net.users.weight[torch.from_numpy(rows.user_index(users))] @ net.items.weight.T
+    def look(m):
+        curve.append([{k: float(v.mean()) for k, v in row_metrics(*row_ranks(Scores(), s)[1:], 99).items() if k in ("sampled hit@10", "sampled ndcg@10", "ndcg@10")} for s in (split.validation, split)])
+        return curve[-1][0]["sampled hit@10"]
+    train(net, loss, [torch.from_numpy(x.astype(np.int64)) for x in (rows.user_codes, rows.item_codes)], epochs=epochs, batch_size=2048, lr=0.01, weight_decay=0.1, validate=look, larger_is_better=True, seed=seed, device="cpu", progress=False)
+    return curve
+
+def chosen_epochs(curve, metrics, larger):
+    "What is reported: at the epoch that validation likes best by the first metric, and for every metric at the epoch that the test likes best."
+    best = max if larger else min
+    at = best(range(len(curve)), key=lambda e: curve[e][0][metrics[0]])
+    tops = {m: best(range(len(curve)), key=lambda e: curve[e][1][m]) for m in metrics}
+    return {"epoch chosen on validation": ({m: curve[at][1][m] for m in metrics}, [at + 1]), "epoch chosen on the test": ({m: curve[e][1][m] for m, e in tops.items()}, [e + 1 for e in tops.values()])}
+
+def epochs_record(name, seeds=10, inits=5):
+    "What a published table gains when the epoch is chosen on the test: ratings of new people over ten splits, rankings over five starts on the last row of everybody."
+    ratings, rows = load("douban_book_music"), []
+    def keep(part, seed, split, curve, metrics, larger):
+        for model, (values, at) in chosen_epochs(curve, metrics, larger).items():
+            rows.append({"model": model, "part": part, "seed": seed, "fingerprint": split.fingerprint, "metrics": values, "epochs": at})
+        show(f"{part}, {seed}: {rows[-2]['metrics']} {rows[-1]['metrics']}")
+    for heading, pair in (("books to music", ratings), ("music to books", ratings.swap())):
+        for seed in range(seeds):
+            split = cold_start_split(pair, test=0.2, valid=0.1, seed=seed)
+            keep(f"ratings of new people, {heading}", seed, split, bridge_curve(split, seed), ("rmse", "mae"), False)
+    for heading, pair in (("music", ratings), ("books", ratings.swap())):
+        split = leave_one_out_split(DomainPair(pair.source.binarize(1), pair.target.binarize(1)), order="given")
+        for seed in range(inits): keep(f"last row of everybody, {heading}", seed, split, pairs_curve(split, seed), ("sampled hit@10", "sampled ndcg@10"), True)
+    return field_record(name, [], [], checksums("douban_book_music"), f"python tools/records.py --only {name}", {"seeds": seeds, "starts": inits, "negatives": 99}) | {"results": rows}
 
 # --- everything ------------------------------------------------------------------------------------------------------------
 
@@ -338,10 +427,12 @@ CHAPTERS = {"03_data_facts": (data_record,), "04_twin_audit": (field_audit,), "0
             "19_arts_office_cold": (text_bridge, "19_arts_office_cold", "amazon_arts_office"), "19_office_arts_cold": (text_bridge, "19_office_arts_cold", "amazon_office_arts"),
             "19_movielens_bookcrossing": (text_films_to_books, "19_movielens_bookcrossing"), "19_worlds": (text_worlds_record,), "19_encoder": (encoder_record,), "19_speed": (speed_record,),
             "21_movielens": (movielens_portraits_record,), "21_arts_office": (office_portraits, "21_arts_office"),
-            "27_phase": (phase, "27_phase"), "27_sizes": (sizes, "27_sizes"),
+            "27_phase": (phase, "27_phase"), "27_growth": (lambda: growth_record(command="python tools/records.py --only 27_growth"),), "27_sizes": (sizes, "27_sizes"),
             "27_thinning_amazon": (thinning, "27_thinning_amazon", {"Amazon films → books": ("amazon_books_movies", True)}), "27_thinning_douban": (thinning, "27_thinning_douban", {"Douban books → music": ("douban_book_music", False)}),
             "27_blend_amazon": (blends, "27_blend_amazon", {"Amazon films → books": ("amazon_books_movies", True), "Amazon books → films": ("amazon_books_movies", False)}),
             "27_blend_douban": (blends, "27_blend_douban", {"Douban books → music": ("douban_book_music", False), "Douban music → books": ("douban_book_music", True)}),
+            "27_published_douban_music": (douban_last_row, "27_published_douban_music", False), "27_published_douban_books": (douban_last_row, "27_published_douban_books", True),
+            "27_published_epochs": (epochs_record, "27_published_epochs"), "27_published_beauty": (beauty_electronics, "27_published_beauty", "beauty"), "27_published_electronics": (beauty_electronics, "27_published_electronics", "electronics"),
             "14_both_domains_douban": (both_domains, "14_both_domains_douban", "douban_book_music"), "14_both_domains_amazon": (both_domains, "14_both_domains_amazon", "amazon_books_movies")}
 
 EXPERIMENTS = {**{f"field_{p}_{s}_{t}": (random_record, p, s, t) for p in PAIRS for t, s in (("rating", "cold"), ("rating", "warm"), ("ranking", "cold"), ("ranking", "warm")) if t == "ranking" or p in RATED},
@@ -373,9 +464,10 @@ def picture():
     import matplotlib; matplotlib.use("agg")
     import matplotlib.pyplot as plt
     folder = Path(os.environ["INTEREST_BOOK_RECORDS"])
-    shown = [("amazon_movies_books", "Amazon\nmovies → books"), ("amazon_books_movies", "Amazon\nbooks → movies"), ("douban_music_book", "Douban\nmusic → books"), ("douban_book_music", "Douban\nbooks → music")]
+    shown = [("amazon_movies_books", "films → books"), ("amazon_books_movies", "books → films"), ("amazon_electronics_beauty", "electronics → beauty"), ("amazon_beauty_electronics", "beauty → electronics"),
+             ("amazon_office_arts", "office → arts"), ("amazon_arts_office", "arts → office"), ("douban_music_book", "music → books (Douban)"), ("douban_book_music", "books → music (Douban)")]
     marks = {"EMCDR": ("#0072B2", "o"), "user kNN, source": ("#E69F00", "s"), "joint EASE": ("#D55E00", "^")}
-    fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    fig, ax = plt.subplots(figsize=(8, 5), layout="constrained")
     for row, (pair, _) in enumerate(shown):
         found = {c["model"]: c for c in json.loads((folder / f"field_{pair}_cold_ranking.json").read_text())["comparisons"] if c["metric"] == "ndcg@10" and c["baseline"] == "popularity"}
         for i, (model, (color, marker)) in enumerate(marks.items()):
@@ -388,11 +480,17 @@ def picture():
     ax.legend(frameon=False, loc="upper right")
     fig.savefig(ROOT / "docs" / "_static" / "cold_start.png", dpi=160, metadata={"Software": None})
 
+def carry_map():
+    "The points of the map of chapter 27, from the records into the package: whoever installs it has no records."
+    lines = ",\n".join(json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in p.items()}, ensure_ascii=False) for p in map_points().to_dict("records"))
+    with atomic_write(ROOT / "interest_book" / "map_points.json") as f: f.write(f"[\n{lines}\n]\n")
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--jobs", type=int, default=2); ap.add_argument("--only", nargs="+", default=[""], metavar="PREFIX"); ap.add_argument("--list", action="store_true"); ap.add_argument("--check", action="store_true"); ap.add_argument("--add", action="store_true"); ap.add_argument("--picture", action="store_true", help="only draw the figure of the README from the records")
+    ap.add_argument("--jobs", type=int, default=2); ap.add_argument("--only", nargs="+", default=[""], metavar="PREFIX"); ap.add_argument("--list", action="store_true"); ap.add_argument("--check", action="store_true"); ap.add_argument("--add", action="store_true"); ap.add_argument("--picture", action="store_true", help="only draw the figure of the README from the records"); ap.add_argument("--map", action="store_true", help="only carry the points of the map from the records into the package")
     args = ap.parse_args()
     if args.picture: return picture()
+    if args.map: return carry_map()
     names = [n for n in EXPERIMENTS if n.startswith(tuple(args.only))]
     if args.list: return print("\n".join(EXPERIMENTS))
     if not names: sys.exit(f"no experiment begins with {args.only!r}; there are:\n" + "\n".join(EXPERIMENTS))
@@ -412,6 +510,7 @@ def main():
                 found = list(differences(old, new)); bad += bool(found)
                 print("    equal to the committed record" if not found else "\n".join(f"    {d}" for d in found[:10]))
     if not args.check and not bad and all((committed / f"field_{p}_cold_ranking.json").is_file() for p in RATED): picture()
+    if not args.check and not bad and any(n.startswith(("27_phase", "27_thinning")) for n in names): carry_map()
     sys.exit(bool(bad))
 
 if __name__ == "__main__": main()

@@ -105,7 +105,8 @@ def main():
     if not paths: sys.exit(f"no chapter matches {args.chapters}")
     (BUILD / "cache").mkdir(parents=True, exist_ok=True)
     # No network for chapters: every proxy-aware client is sent to a closed port. One thread per kernel, as `jobs` kernels share the cores.
-    env = {k: v for k, v in os.environ.items() if k != "INTEREST_BOOK_DATA"} | {
+    # A backend set from outside would leave the notebooks without figures.
+    env = {k: v for k, v in os.environ.items() if k not in ("INTEREST_BOOK_DATA", "MPLBACKEND")} | {
         "OMP_NUM_THREADS": "1", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1,localhost",
         "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
 

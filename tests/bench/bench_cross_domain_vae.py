@@ -46,7 +46,7 @@ def one_pass(n_items, precision, n_users, batch):
     "Passes a second, and GiB at the peak."
     rows = _Both(*(sp.random_array((n_users, n_items), density=min(0.03, 100 / n_items), rng=rng("bench/cross_domain_vae", k), format="csr", dtype=np.float32) for k in (0, 1)))
     for x in rows.parts: x.data[:] = 1
-    net = CrossVAE((n_items, n_items), 200, 64)
+    with torch.device("cuda"): net = CrossVAE((n_items, n_items), 200, 64)
     def run(epochs): train(net, lambda net, i: net.loss(rows[i.cpu().numpy()], 0.2), [torch.arange(n_users)], epochs=epochs, batch_size=batch, precision=precision, device="cuda", progress=False)
     run(1); torch.cuda.synchronize(); torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter(); run(3); torch.cuda.synchronize()
