@@ -7,7 +7,7 @@ __all__ = ['words', 'tfidf', 'LSA', 'mean_pool', 'EncoderError', 'Encoder', 'loa
            'TextEASE', 'nobody_shared', 'text_worlds_record', 'bridge_record', 'films_to_books', 'encoder_record',
            'speed_record']
 
-# %% ../nbs/19_text.ipynb #2b113139
+# %% ../nbs/19_text.ipynb #9f728cf2
 import hashlib, os, re, time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from torch import Tensor
 from .baselines import JointEASE, Popularity, Recommender, _beside, _counts, _ease_scores, _or_popularity, _positive
 from .core import DataError, ShapeError, UnavailableError, atomic_write, check_shape, pick_device, rng
 from .datasets import cache_folder, load, load_items, sheet
-from .evaluation import choose, compare_all, evaluate, field_record, run
+from .evaluation import choose, compare, compare_all, evaluate, field_record, run
 from .factorization import truncated_svd
 from .interactions import DomainPair, Interactions
 from .splits import Split, clean_test, cold_start_split, leaked_rows
@@ -668,45 +668,45 @@ def text_worlds_record(
                     rows.append({"world": kind, "shared": shared, "model": r.model, "seed": seed, "gap closed": float(gap_closed(r.summary()["ndcg@10"], floor, top))})
     return {"name": "19_worlds", "command": "python tools/records.py --only 19_worlds", "data": {}, "settings": {"seeds": seeds, "metric": "ndcg@10"}, "results": rows}
 
-# %% ../nbs/19_text.ipynb #a9cb2eae
+# %% ../nbs/19_text.ipynb #645e4488
 def _grid(make, **choices):
     keys, out = list(choices), [{}]
     for k in keys: out = [o | {k: v} for o in out for v in choices[k]]
     return {", ".join(f"{k}={v}" for k, v in o.items()): partial(make, **o) for o in out}
 
-def _best_weight(make, split, weights):
-    "A fitted model with the weight of the translation that is best on validation: one fit, since the weight does not enter it."
-    model = make().fit(split.train)
-    def value(weight):
-        model.text_weight = weight
-        return float(evaluate(model, split.validation, ("ndcg@10",)).summary()["ndcg@10"])
-    model.text_weight = max(weights, key=value)
-    return model
+def _translator(split, texts, how, penalties, everybody):
+    "A fitted `TextEASE`, penalty and weight of the translation chosen on validation. One fit for each penalty, since the weight does not enter it; where nobody is shared the weight only scales all scores."
+    best, top = None, -np.inf
+    for l2 in penalties:
+        model = TextEASE(texts, how, l2, 1.0, "shared" if everybody else "target").fit(split.train)
+        for weight in (0.1, 0.3, 1.0, 3.0) if everybody else (1.0,):
+            model.text_weight = weight
+            value = float(evaluate(model, split.validation, ("ndcg@10",)).summary()["ndcg@10"])
+            if value > top: best, top, at = model, value, weight
+    best.text_weight = at
+    return best
 
-# %% ../nbs/19_text.ipynb #0f61474f
-def _chosen_readers(split, texts, label, how, l2, weights, rows):
+# %% ../nbs/19_text.ipynb #c525a901
+def _chosen_readers(split, texts, label, how, penalties, everybody):
     "The four text methods with their settings chosen on validation."
     pick = lambda grid: grid[choose(grid, split)]
-    betas = dict(beta=(0.05, 0.1, 0.3))
+    betas = dict(beta=(0.05, 0.1, 0.3, 1.0))
     whitening = {} if how == "tfidf" else dict(whitening=(0.0, 0.5))
     return {f"text alone, {label}": partial(TextBridge, texts, how, 0.0, whitening=0.0 if how == "tfidf" else 0.5),
             f"text bridge, {label}": pick(_grid(partial(TextBridge, texts, how), **betas, **whitening)),
-            f"text factors, {label}": pick(_grid(partial(TextFactors, texts, LSA() if how == "tfidf" else how, 32), l2=(0.03, 0.3), popularity=(0.5, 1.0))),
-            f"text EASE, {label}": _best_weight(partial(TextEASE, texts, how, l2, 1.0, rows), split, weights)}
+            f"text factors, {label}": pick(_grid(partial(TextFactors, texts, LSA() if how == "tfidf" else how, 32), l2=(0.003, 0.03, 0.3), popularity=(0.5, 1.0, 1.5))),
+            f"text EASE, {label}": _translator(split, texts, how, penalties, everybody)}
 
-# %% ../nbs/19_text.ipynb #becfd0b9
+# %% ../nbs/19_text.ipynb #d230c887
 def _chosen(split, texts, encoder, everybody):
     "All methods for one split, settings chosen on validation: functions that make a model, or models that are fitted already."
-    rows, found = "shared" if everybody else "target", {"popularity": Popularity}
+    found, penalties = {"popularity": Popularity}, (300.0, 3000.0, 10000.0, 30000.0)
     if everybody:
-        grid = _grid(partial(JointEASE, source_weight=1.0, rows=rows), l2=(1000.0, 3000.0, 10000.0))
+        grid = _grid(partial(JointEASE, source_weight=1.0, rows="shared"), l2=(1000.0, 3000.0, 10000.0))
         found["joint EASE"] = grid[choose(grid, split)]
-        l2 = found["joint EASE"].keywords["l2"]
-    else:       # no row has both domains: joint EASE cannot serve the cold, and the penalty is chosen for the translation by words
-        l2 = float(choose({str(v): partial(TextEASE, texts, "tfidf", v, 1.0, rows) for v in (300.0, 3000.0, 10000.0)}, split))
-    weights = (0.1, 0.3, 1.0, 3.0) if everybody else (1.0,)      # where nobody is shared, the weight only scales all scores
-    for label, how in [("words", "tfidf")] + ([("encoder", encoder)] if encoder is not None else []): found |= _chosen_readers(split, texts, label, how, l2, weights, rows)
-    found["text EASE, shuffled"] = _best_weight(partial(TextEASE, texts.shuffled(split.seed or 0), "tfidf", l2, 1.0, rows), split, weights)
+        penalties = (found["joint EASE"].keywords["l2"],)
+    for label, how in [("words", "tfidf")] + ([("encoder", encoder)] if encoder is not None else []): found |= _chosen_readers(split, texts, label, how, penalties, everybody)
+    found["text EASE, shuffled"] = _translator(split, texts.shuffled(split.seed or 0), "tfidf", penalties, everybody)
     return found
 
 # %% ../nbs/19_text.ipynb #9ac599c9
@@ -730,7 +730,7 @@ def bridge_record(
             progress(f"{name}: split {split.seed}, {who} shared")
     return _bridge_rows(name, found, _about(splits, texts, same, encoder), data)
 
-# %% ../nbs/19_text.ipynb #f0b80998
+# %% ../nbs/19_text.ipynb #c8c6e081
 def _measure(split, models, clean, variant, found):
     "Every model fitted once and measured on all test rows and on the clean ones."
     for m, make in models.items():
@@ -749,7 +749,9 @@ def _about(splits, texts, same, encoder):
 def _bridge_rows(name, found, settings, data):
     record = field_record(name, [], (), data, f"python tools/records.py --only {name}", settings)
     for variant, results in found.items():
-        versus = [c for b in ("popularity", "text EASE, words", "joint EASE") if any(r.model == b for r in results) for c in compare_all(results, b, n_perm=2000)]
+        by = {m: [r for r in results if r.model == m] for m in dict.fromkeys(r.model for r in results)}
+        versus = [c for b in ("popularity", "text EASE, words", "joint EASE") if b in by for c in compare_all(results, b, n_perm=2000)]
+        versus += [compare(by[m], by[b], "ndcg@10", n_perm=2000) for m in by if m.endswith(", encoder") and (b := m.replace("encoder", "words")) != "text EASE, words"]
         part = field_record("", results, versus)
         for key in ("results", "comparisons"): record[key] += [row | {"variant": variant} for row in part[key]]
     return record
