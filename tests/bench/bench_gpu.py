@@ -18,7 +18,7 @@ from torch import nn
 import bench_cross_domain_vae, bench_finetuning, bench_training, bench_vae
 from interest_book.baselines import EASE
 from interest_book.core import UnavailableError, records_dir, rng, torch_rng, write_record
-from interest_book.datasets import load
+from interest_book.datasets import load, sheet
 from interest_book.evaluation import evaluate
 from interest_book.factorization import ImplicitALS
 from interest_book.interactions import DomainPair, Interactions
@@ -140,7 +140,7 @@ if __name__ == "__main__":
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     path = records_dir() / "gpu.json"
     record = json.loads(path.read_text()) if path.is_file() else {"name": "gpu", "parts": {}}
-    record |= {"command": "python tests/bench/bench_gpu.py", "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    record |= {"command": "python tests/bench/bench_gpu.py", "data": {f.path: f.sha256 for f in sheet("ml-1m").files}, "versions": {"torch": torch.__version__, "python": platform.python_version()},
                "settings": {"GPU": torch.cuda.get_device_name(), "GiB": torch.cuda.get_device_properties(0).total_memory / GB, "CPU threads": torch.get_num_threads()}}
     for name in sys.argv[1:] or PARTS:
         rows = []
