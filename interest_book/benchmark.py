@@ -10,7 +10,7 @@ __all__ = ['SINGLE_DOMAIN', 'GROWTH', 'Cell', 'within_budget', 'model_bytes', 'a
            'fit_blend', 'blend_results', 'blend_record', 'growth_exponent', 'growing_pair', 'cpu_seconds',
            'growth_jobs', 'growth_record']
 
-# %% ../nbs/27_benchmark.ipynb #82688f76
+# %% ../nbs/27_benchmark.ipynb #50f15461
 import json, os, signal, time, traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from .baselines import EASE, ItemKNN, JointEASE, Popularity, Recommender, UserKNN, _pack
 from .core import BookError, DataError, UnavailableError, UnknownIdError, check_shape, read_record, records_dir, rng
-from .evaluation import DIRECTIONS, MORE_DIRECTIONS, Result, SplitMismatchError, compare, comparison_table, evaluate, field_record, holm, is_error, record_table
+from .evaluation import DIRECTIONS, MORE_DIRECTIONS, Result, SplitMismatchError, compare, comparison_table, evaluate, field_record, grid, holm, is_error, record_table
 from .factorization import BPR, ImplicitALS, TruncatedSVD
 from .interactions import DomainPair, Interactions
 from .linear_mapping import EMCDR, FusedEMCDR, _factors, choose_alpha, loo_error
@@ -67,11 +67,7 @@ class _Plan:
             self.last[setting, seed] = self.settings[setting](seed)
         return self.last[setting, seed]
 
-# %% ../nbs/27_benchmark.ipynb #c0a5604b
-def _choices(make, **values):
-    "Label -> maker that can be sent to another process."
-    return {", ".join(f"{k}={v}" for k, v in zip(values, combination)): partial(make, **dict(zip(values, combination))) for combination in product(*values.values())}
-
+# %% ../nbs/27_benchmark.ipynb #80a17516
 def within_budget(
     grid: dict[str, Callable],   # setting's label -> function that makes an unfitted model
     budget: int,                 # at most so many settings are tried, >= 1
@@ -624,19 +620,19 @@ def left_open(
     free = np.asarray(shared, float) - factors - 1
     return (own + (1 - own) * noise / (1 + noise)) * np.where(free > 0, 1 + factors / np.where(free > 0, free, 1.0), np.inf)
 
-# %% ../nbs/27_benchmark.ipynb #f0fab8e6
+# %% ../nbs/27_benchmark.ipynb #8056da56
 def quick_methods(
     setting: str,          # "cold" or "warm"
     factors: int = 32,     # largest size of interests
 ) -> dict[str, dict[str, Callable]]:   # method -> label -> maker, at most two settings each; can be sent to other processes
     "Methods in closed form that fit a setting, for maps of many cells. Raises `DataError` for another setting."
     if setting == "cold":
-        return {"popularity": {"": Popularity}, "mean person": _choices(partial(EMCDR, alpha=1e9), factors=(factors // 4, factors)), "user kNN, source": _choices(partial(UserKNN, "source"), neighbours=(50, 200)),
-                "joint EASE": _choices(partial(JointEASE, rows="shared", source_weight=1.0), l2=(1000., 10000.)), "EMCDR": _choices(EMCDR, factors=(factors // 4, factors))}
+        return {"popularity": {"": Popularity}, "mean person": grid(partial(EMCDR, alpha=1e9), factors=(factors // 4, factors)), "user kNN, source": grid(partial(UserKNN, "source"), neighbours=(50, 200)),
+                "joint EASE": grid(partial(JointEASE, rows="shared", source_weight=1.0), l2=(1000., 10000.)), "EMCDR": grid(EMCDR, factors=(factors // 4, factors))}
     if setting != "warm": raise DataError(f'setting is "cold" or "warm", got {setting!r}')
-    return {"popularity": {"": Popularity}, "item kNN": _choices(ItemKNN, neighbours=(5, 50)), "EASE": _choices(EASE, l2=(100., 400.)), "truncated SVD": _choices(TruncatedSVD, factors=(factors // 4, factors)),
-            "user kNN, both": _choices(partial(UserKNN, "both"), neighbours=(50, 200)), "joint EASE": _choices(partial(JointEASE, rows="all", source_weight=0.3), l2=(100., 400.)),
-            "fused EMCDR": _choices(partial(FusedEMCDR, factors, popularity=0.5), prior_rows=(2., 10.))}
+    return {"popularity": {"": Popularity}, "item kNN": grid(ItemKNN, neighbours=(5, 50)), "EASE": grid(EASE, l2=(100., 400.)), "truncated SVD": grid(TruncatedSVD, factors=(factors // 4, factors)),
+            "user kNN, both": grid(partial(UserKNN, "both"), neighbours=(50, 200)), "joint EASE": grid(partial(JointEASE, rows="all", source_weight=0.3), l2=(100., 400.)),
+            "fused EMCDR": grid(partial(FusedEMCDR, factors, popularity=0.5), prior_rows=(2., 10.))}
 
 # %% ../nbs/27_benchmark.ipynb #832a3a5a
 _WORLD = dict(n_users=400, n_source_items=120, n_target_items=120, interactions_per_user=(20, 40), activity_spread=0.3)

@@ -2,16 +2,18 @@
 
 # %% auto #0
 __all__ = ['RATING_METRICS', 'DIRECTIONS', 'MORE_DIRECTIONS', 'SplitMismatchError', 'MissingMetricError', 'is_error', 'Result',
-           'evaluate', 't_interval', 'bootstrap_interval', 'sign_flip_test', 'Comparison', 'compare', 'run', 'choose',
-           'cross_validate', 'comparison_table', 'compare_all', 'holm', 'seed_spread', 'sample_size', 'power_paired',
-           'users_needed', 'planning', 'peeking', 'ips', 'snips', 'field_record', 'record_table', 'side_by_side',
-           'clear_of_zero', 'who_is_ahead', 'read_field', 'noise_record', 'welch_test']
+           'evaluate', 't_interval', 'bootstrap_interval', 'sign_flip_test', 'Comparison', 'compare', 'run', 'grid',
+           'choose', 'cross_validate', 'comparison_table', 'compare_all', 'holm', 'seed_spread', 'sample_size',
+           'power_paired', 'users_needed', 'planning', 'peeking', 'ips', 'snips', 'field_record', 'record_table',
+           'side_by_side', 'clear_of_zero', 'who_is_ahead', 'read_field', 'noise_record', 'welch_test']
 
-# %% ../nbs/06_evaluation.ipynb #1e861b75
+# %% ../nbs/06_evaluation.ipynb #2f536679
 import json, platform, time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from math import ceil, sqrt
 from pathlib import Path
 
@@ -356,6 +358,17 @@ def run(
             used = time.process_time() - start
             out.append(replace(evaluate(model, split, metrics, batch), model=name, fit_cpu_s=used))
     return out
+
+# %% ../nbs/06_evaluation.ipynb #95b8deab
+def grid(
+    make: Callable,              # a model's class, or a function that makes one
+    together: bool = False,      # False: all combinations of the values; True: the first of each, the second of each, and so on
+    **values: Sequence,          # a setting's name -> its values
+) -> dict[str, Callable]:        # label -> function without arguments that makes an unfitted model
+    "Settings to choose from, for `choose` and `benchmark`: `grid(EMCDR, factors=(16, 32))` has two. Raises `ValueError` if values that go together are not equally many."
+    if together and len({len(v) for v in values.values()}) > 1: raise ValueError(f"settings that go together need equally many values, got {({k: len(v) for k, v in values.items()})}")
+    rows = zip(*values.values()) if together else product(*values.values())
+    return {", ".join(f"{k}={v}" for k, v in zip(values, row)): partial(make, **dict(zip(values, row))) for row in rows}
 
 # %% ../nbs/06_evaluation.ipynb #78bd8c28
 def choose(

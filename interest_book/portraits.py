@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-# %% ../nbs/21_portraits.ipynb #8d3348eb
+# %% ../nbs/21_portraits.ipynb #9c45a291
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -33,7 +33,7 @@ from scipy.sparse.linalg import svds
 from .baselines import EASE, ItemKNN, JointEASE, Popularity, Recommender, _counts, _positive
 from .core import BookError, DataError, UnavailableError, UnknownIdError, check_shape, pick_device, rng
 from .datasets import load, sheet
-from .evaluation import choose, compare_all, evaluate, field_record, run
+from .evaluation import choose, compare_all, evaluate, field_record, grid, run
 from .graph import normalised_adjacency, topic_graph
 from .interactions import DomainPair
 from .knowledge import kmeans
@@ -936,18 +936,13 @@ def write_portrait(
     if bad := inventions(text, facts, words, titles): return Written(template.write(facts), "TemplateWriter", tuple(bad), text)
     return Written(text, type(writer).__name__, ())
 
-# %% ../nbs/21_portraits.ipynb #0302ec83
-def _grid(make, **choices):
-    "Label -> function that makes a model, for every combination of the settings."
-    combinations = pd.MultiIndex.from_product(choices.values(), names=choices) if choices else [()]
-    return {", ".join(f"{k}={v:g}" for k, v in zip(choices, c)): partial(make, **dict(zip(choices, c))) for c in combinations}
-
+# %% ../nbs/21_portraits.ipynb #d385bd9f
 def _portrait_kinds(texts, prices):
     "What both records compare, setting by setting but for the weight of popularity: one point, all items, points; from text, behaviour, both; and with the content graph."
     make = partial(Portraits, texts, temperature=0.05, item_power=0.0, topics=32)
-    kinds = {evidence: _grid(partial(make, evidence=evidence), price=prices) for evidence in ("text", "behaviour", "both")}
+    kinds = {evidence: grid(partial(make, evidence=evidence), price=prices) for evidence in ("text", "behaviour", "both")}
     return {"mean vector, text": {"most=1": partial(make, most=1)}, "nearest item, text": {"price=0": partial(make, price=0.0, most=9999)}} | {
-        f"portraits, {name}": grid for name, grid in kinds.items()} | {"portraits, text, and graph": _grid(partial(make, price=prices[0]), graph=(0.1, 0.3))}
+        f"portraits, {name}": settings for name, settings in kinds.items()} | {"portraits, text, and graph": grid(partial(make, price=prices[0]), graph=(0.1, 0.3))}
 
 class _Shown:
     "Scores that are there already, as `evaluate` wants them."
@@ -1006,14 +1001,14 @@ def portraits_record(
     return field_record(name, results, versus, data, f"python tools/records.py --only {name}",
                         {"chosen": chosen, "popularity weights": list(weights), "prices": list(prices), "tuned on": "validation rows, ndcg@10", "reasons": reasons, "seeds": len(chosen)})
 
-# %% ../nbs/21_portraits.ipynb #613ae8bf
+# %% ../nbs/21_portraits.ipynb #b48479e1
 def movielens_portraits_record(
     seeds: int = 3,               # splits
     progress=lambda line: None,   # told after each split
 ) -> dict:                        # for `write_record`
     "ML-100k, ratings of 4 and 5: given half of everybody's likes, rank the other half. Texts are titles and genres. Needs the data set."
     pair = DomainPair.single(load("ml-100k").binarize(4).k_core(10, 1))
-    baselines = {"popularity": {"": Popularity}, "item kNN": _grid(ItemKNN, neighbours=(20, 100)), "EASE": _grid(EASE, l2=(100.0, 300.0, 1000.0))}
+    baselines = {"popularity": {"": Popularity}, "item kNN": grid(ItemKNN, neighbours=(20, 100)), "EASE": grid(EASE, l2=(100.0, 300.0, 1000.0))}
     splits = [ratio_split(pair, test=0.5, valid=0.1, seed=seed) for seed in range(seeds)]
     texts = item_texts("ml-100k")
     empty = pd.DataFrame({"item_id": ["-"], "domain": "nothing", "title": "", "text": ""})
@@ -1038,7 +1033,7 @@ def _as_popular(marked, counts, among, seed=0):
         free = np.delete(free, taken)
     return out
 
-# %% ../nbs/21_portraits.ipynb #4263ea5f
+# %% ../nbs/21_portraits.ipynb #4a47407d
 def office_portraits_record(
     splits: Sequence,             # the splits of the field record of arts to office, cold
     progress=lambda line: None,   # told after each split
@@ -1049,8 +1044,8 @@ def office_portraits_record(
     source, arts = splits[0].train.source, (texts["domain"] == "arts").to_numpy()
     near, counts = _near_titles(texts, "arts", "office", 0.6), pd.Series(_counts(source.matrix("binary")), source.items).reindex(texts["item_id"]).fillna(0).to_numpy() * arts
     blank = {"near titles": near, "as many others": _as_popular(near, counts, arts)}
-    baselines = {"popularity": {"": Popularity}, "EMCDR": _grid(EMCDR, factors=(16, 32), popularity=(0.5, 1.0)),
-                 "joint EASE": _grid(partial(JointEASE, rows="shared"), l2=(3000.0, 10000.0), source_weight=(1.0,)), "text bridge": _grid(partial(TextBridge, bridge), beta=(0.05, 0.1, 0.15), item_power=(0.0, 0.5))}
-    blanked = {f"portraits, text, {what} blanked": _grid(partial(Portraits, texts.assign(text=texts["text"].mask(rows, "")), temperature=0.05, item_power=0.0), price=(1.3, 1.0)) for what, rows in blank.items()}
+    baselines = {"popularity": {"": Popularity}, "EMCDR": grid(EMCDR, factors=(16, 32), popularity=(0.5, 1.0)),
+                 "joint EASE": grid(partial(JointEASE, rows="shared"), l2=(3000.0, 10000.0), source_weight=(1.0,)), "text bridge": grid(partial(TextBridge, bridge), beta=(0.05, 0.1, 0.15), item_power=(0.0, 0.5))}
+    blanked = {f"portraits, text, {what} blanked": grid(partial(Portraits, texts.assign(text=texts["text"].mask(rows, "")), temperature=0.05, item_power=0.0), price=(1.3, 1.0)) for what, rows in blank.items()}
     record = portraits_record("21_arts_office", splits, texts, "joint EASE", baselines, {f.path: f.sha256 for f in sheet("urllm_arts_office").files}, blanked, progress=progress)
     return record | {"settings": record["settings"] | {"arts items": int(arts.sum()), "with nearly the title of an office item": int(near.sum()), "share of the arts rows": {what: round(float(counts[rows].sum() / counts.sum()), 4) for what, rows in blank.items()}}}

@@ -7,7 +7,7 @@ __all__ = ['words', 'tfidf', 'LSA', 'mean_pool', 'EncoderError', 'Encoder', 'loa
            'TextEASE', 'nobody_shared', 'text_worlds_record', 'bridge_record', 'films_to_books', 'encoder_record',
            'speed_record']
 
-# %% ../nbs/19_text.ipynb #9f728cf2
+# %% ../nbs/19_text.ipynb #d12e6bc3
 import hashlib, os, re, time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from torch import Tensor
 from .baselines import JointEASE, Popularity, Recommender, _beside, _counts, _ease_scores, _or_popularity, _positive
 from .core import DataError, ShapeError, UnavailableError, atomic_write, check_shape, pick_device, rng
 from .datasets import cache_folder, load, load_items, sheet
-from .evaluation import choose, compare, compare_all, evaluate, field_record, run
+from .evaluation import choose, compare, compare_all, evaluate, field_record, grid, run
 from .factorization import truncated_svd
 from .interactions import DomainPair, Interactions
 from .splits import Split, clean_test, cold_start_split, leaked_rows
@@ -668,12 +668,7 @@ def text_worlds_record(
                     rows.append({"world": kind, "shared": shared, "model": r.model, "seed": seed, "gap closed": float(gap_closed(r.summary()["ndcg@10"], floor, top))})
     return {"name": "19_worlds", "command": "python tools/records.py --only 19_worlds", "data": {}, "settings": {"seeds": seeds, "metric": "ndcg@10"}, "results": rows}
 
-# %% ../nbs/19_text.ipynb #645e4488
-def _grid(make, **choices):
-    keys, out = list(choices), [{}]
-    for k in keys: out = [o | {k: v} for o in out for v in choices[k]]
-    return {", ".join(f"{k}={v}" for k, v in o.items()): partial(make, **o) for o in out}
-
+# %% ../nbs/19_text.ipynb #ff6d0d97
 def _translator(split, texts, how, penalties, everybody):
     "A fitted `TextEASE`, penalty and weight of the translation chosen on validation. One fit for each penalty, since the weight does not enter it; where nobody is shared the weight only scales all scores."
     best, top = None, -np.inf
@@ -686,24 +681,23 @@ def _translator(split, texts, how, penalties, everybody):
     best.text_weight = at
     return best
 
-# %% ../nbs/19_text.ipynb #c525a901
+# %% ../nbs/19_text.ipynb #b157f6d7
 def _chosen_readers(split, texts, label, how, penalties, everybody):
     "The four text methods with their settings chosen on validation."
-    pick = lambda grid: grid[choose(grid, split)]
+    pick = lambda settings: settings[choose(settings, split)]
     betas = dict(beta=(0.05, 0.1, 0.3, 1.0))
     whitening = {} if how == "tfidf" else dict(whitening=(0.0, 0.5))
     return {f"text alone, {label}": partial(TextBridge, texts, how, 0.0, whitening=0.0 if how == "tfidf" else 0.5),
-            f"text bridge, {label}": pick(_grid(partial(TextBridge, texts, how), **betas, **whitening)),
-            f"text factors, {label}": pick(_grid(partial(TextFactors, texts, LSA() if how == "tfidf" else how, 32), l2=(0.003, 0.03, 0.3), popularity=(0.5, 1.0, 1.5))),
+            f"text bridge, {label}": pick(grid(partial(TextBridge, texts, how), **betas, **whitening)),
+            f"text factors, {label}": pick(grid(partial(TextFactors, texts, LSA() if how == "tfidf" else how, 32), l2=(0.003, 0.03, 0.3), popularity=(0.5, 1.0, 1.5))),
             f"text EASE, {label}": _translator(split, texts, how, penalties, everybody)}
 
-# %% ../nbs/19_text.ipynb #d230c887
+# %% ../nbs/19_text.ipynb #0a186269
 def _chosen(split, texts, encoder, everybody):
     "All methods for one split, settings chosen on validation: functions that make a model, or models that are fitted already."
     found, penalties = {"popularity": Popularity}, (300.0, 3000.0, 10000.0, 30000.0)
     if everybody:
-        grid = _grid(partial(JointEASE, source_weight=1.0, rows="shared"), l2=(1000.0, 3000.0, 10000.0))
-        found["joint EASE"] = grid[choose(grid, split)]
+        found["joint EASE"] = pick(grid(partial(JointEASE, source_weight=1.0, rows="shared"), l2=(1000.0, 3000.0, 10000.0)))
         penalties = (found["joint EASE"].keywords["l2"],)
     for label, how in [("words", "tfidf")] + ([("encoder", encoder)] if encoder is not None else []): found |= _chosen_readers(split, texts, label, how, penalties, everybody)
     found["text EASE, shuffled"] = _translator(split, texts.shuffled(split.seed or 0), "tfidf", penalties, everybody)

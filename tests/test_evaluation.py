@@ -1,5 +1,5 @@
 """Evaluation: hand cases, independent references, properties, bad input."""
-import json
+import json, pickle
 from dataclasses import replace
 from itertools import product
 
@@ -12,7 +12,7 @@ from scipy import stats
 
 from interest_book.core import DataError, ShapeError, UnavailableError, UnknownIdError, rng, write_record
 from interest_book.evaluation import (Comparison, MissingMetricError, Result, ScoreError, SplitMismatchError, bootstrap_interval, choose, compare,
-    clear_of_zero, compare_all, comparison_table, cross_validate, evaluate, field_record, holm, ips, is_error, noise_record, peeking, planning, power_paired, record_table, run, sample_size, side_by_side,
+    clear_of_zero, compare_all, comparison_table, cross_validate, evaluate, field_record, grid, holm, ips, is_error, noise_record, peeking, planning, power_paired, record_table, run, sample_size, side_by_side,
     read_field, seed_spread, sign_flip_test, snips, t_interval, users_needed, welch_test, who_is_ahead)
 from interest_book.interactions import DomainPair, Interactions
 from interest_book.splits import cold_start_split, published_split, ratio_split, strong_split
@@ -320,6 +320,14 @@ def test_run_choose_and_cross_validate():
     folds = cross_validate({"one": Popular, "mean": lambda: Table(pair)}, pair, k=3, metrics=["rmse", "ndcg@5"][1:])
     assert len(folds) == 6 and sum(r.weights.sum() for r in folds if r.model == "one") == len(pair.target)
     assert comparison_table(folds, baseline="one").shape == (2, 6)
+
+def test_grid_writes_down_all_combinations_or_the_listed_ones():
+    made = lambda settings: {label: make() for label, make in settings.items()}
+    assert made(grid(dict, a=(1, 2), b=(0.5, 1.0))) == {f"a={a}, b={b}": {"a": a, "b": b} for a in (1, 2) for b in (0.5, 1.0)}
+    assert made(grid(dict, together=True, a=(1, 2), b=(0.5, 1.0))) == {"a=1, b=0.5": {"a": 1, "b": 0.5}, "a=2, b=1.0": {"a": 2, "b": 1.0}}
+    assert pickle.loads(pickle.dumps(grid(Popular, k=(3,))))["k=3"].keywords == {"k": 3} and grid(dict, a=()) == {}
+    with pytest.raises(ValueError, match="'a': 2, 'b': 1"): grid(dict, together=True, a=(1, 2), b=(1,))
+
 
 def test_choose_reads_validation_rows_and_not_test_rows():
     split = ratio_split(make_pair(8), test=0.2, valid=0.2, seed=0)

@@ -4,11 +4,12 @@
     python tools/records.py --map | --picture          what is made from the records alone: the map in the package, the figure of the README
 
 Every record is one file in `nbs/records/`, written whole or not at all. `--check` computes into a temporary folder and compares with the
-committed records instead of replacing them; `--add` computes only the methods that a field record does not hold yet, or holds with another grid,
-on the same splits, after checking that the baselines still give the committed numbers. Settings are chosen on validation rows, split by split; test rows are measured once.
+committed records instead of replacing them; `--add` computes only what a field record does not hold yet: new methods, and of a changed grid
+the settings that were not tried, on the same splits; every number that comes up again must be the committed one. Settings are chosen on validation rows, split by split; test rows are measured once.
 """
 import argparse, json, os, sys, tempfile, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,18 +27,18 @@ from scipy.stats import binom
 from interest_book.alignment import anchors_record
 from interest_book.baselines import EASE, ItemKNN, JointEASE, Popularity, TwinLookup, UserKNN, ml1m_record, ml100k_record
 from interest_book.benchmark import benchmark, blend_record, growth_record, map_points, phase_record, size_record, thinning_record
-from interest_book.cli import families
+from interest_book.cli import BUDGET, families
 from interest_book.core import atomic_write, rng, write_record
 from interest_book.cross_domain_vae import cross_worlds_record
 from interest_book.datasets import data_record, load, published_parts, sheet
-from interest_book.evaluation import bootstrap_interval, compare, field_record, noise_record, run, sign_flip_test
+from interest_book.evaluation import bootstrap_interval, compare, field_record, grid, noise_record, sign_flip_test
 from interest_book.factorization import ml1m_als_record, ml100k_mf_record
 from interest_book.finetuning import finetuning_record, ties_record
 from interest_book.graph import graph_worlds_record, ml1m_graph_record, strangers_record
 from interest_book.interactions import DomainPair, Interactions
 from interest_book.knowledge import bookcrossing_record, distillation_record, kmeans
 from interest_book.language_model import facts_record, text_transfer_record, tuning_record, unseen_domain_record
-from interest_book.linear_mapping import FusedEMCDR, field_models, ratings_record
+from interest_book.linear_mapping import EMCDR, FusedEMCDR, ratings_record
 from interest_book.metrics import ranks, sampled_ranking_record
 from interest_book.multitask import multitask_record, sharing_record
 from interest_book.nonlinear_mapping import tuned_baseline_record, worlds_record
@@ -56,9 +57,14 @@ PAIRS = {"douban_book_music": ("douban_book_music", False), "douban_music_book":
          "amazon_beauty_electronics": ("amazon_beauty_electronics", False), "amazon_electronics_beauty": ("amazon_beauty_electronics", True),
          "amazon_arts_office": ("urllm_arts_office", False), "amazon_office_arts": ("urllm_arts_office", True)}
 RATED = list(PAIRS)[:4]                                                              # the others have no ratings: rankings only
-SMALLER = {"amazon_beauty_electronics": (3, "all"), "amazon_electronics_beauty": (3, "all"),    # splits, effort: so that a record takes minutes, not hours
-           "amazon_arts_office": (3, "quick"), "amazon_office_arts": (3, "quick")}              # 8,574 people, and items by the thousand: the trained methods would take hours
-def scope(pair_name): return SMALLER.get(pair_name, (SEEDS, "all"))
+NETWORKS = ("Mult-VAE", "Mult-DAE", "cross-domain VAE", "cross-domain VAE, mapped", "LightGCN", "two graphs")
+SMALLER = {"amazon_beauty_electronics": (3, None), "amazon_electronics_beauty": (3, None),      # splits, and which slow methods (None: all), so that a record takes minutes, not hours
+           "amazon_arts_office": (3, NETWORKS), "amazon_office_arts": (3, NETWORKS)}            # 8,574 people, and items by the thousand: a kernel bridge takes minutes there
+def scope(pair_name): return SMALLER.get(pair_name, (SEEDS, None))
+def field_methods(pair_name, setting, task):
+    "The methods of a field record, with the settings they may try."
+    every, quick, slow = families(task, setting), families(task, setting, "quick"), scope(pair_name)[1]
+    return {m: grid for m, grid in every.items() if slow is None or m in quick or m in slow}
 LIKED = 3      # rankings: ratings from 3 up count as interactions, then every user and item keeps at least CORE of them
 CORE = 5
 
@@ -80,50 +86,50 @@ def without_twins(pair):
 
 BASELINES = {("ranking", "cold"): ["popularity", "EMCDR"], ("ranking", "warm"): ["EASE", "popularity"], ("rating", "cold"): ["plain bridge", "EMCDR", "item mean"], ("rating", "warm"): ["bias model", "item mean"]}
 
-def tuned(methods, splits, metrics):
-    "Every method on every split with every setting of its grid: results, and what was chosen. A record holds no failures: the first one stops it."
-    bench = benchmark(methods, {"all": splits.__getitem__}, range(len(splits)), metrics, budget=max(map(len, methods.values())), say=lambda line: None)
-    if len(bench.failures): raise RuntimeError(bench.failures.to_string())
-    return bench.results("all"), bench.chosen
-
 def random_record(pair_name, setting, task):
+    "Every method on every split with every setting of its grid; with `--add`, with what is still to be tried. A record holds no failures: the first one stops it."
     name, splits, twins = random_splits(pair_name, setting, task)
     metrics = ("rmse", "mae") if task == "rating" else ("ndcg@10", "recall@10", "hit@10")
-    seeds, effort = scope(pair_name)
-    methods, record_name = families(task, setting, effort), f"field_{pair_name}_{setting}_{task}"
-    old = kept(record_name, methods, checksums(name), seeds) if os.environ.get("INTEREST_BOOK_ADD") else None
-    new = {m: grid for m, grid in methods.items() if old is None or m not in old}
-    results, chosen = tuned(new, splits, metrics) if new else ([], {})
-    by = {m: [r for r in results if r.model == m] for m in new}
-    for m in BASELINES[task, setting]:      # what the new rows are compared with is fitted again, and must be what the record says
-        if m not in by: by[m] = again(m, methods[m], splits, metrics, old[m])
-    comparisons = [compare(by[m], by[b], metric) for b in BASELINES[task, setting] for metric in metrics for m in new if m != b]
-    labels = {m: list(chosen[m]) if m in new else old[m]["chosen"] for m in methods}
-    settings = {"setting": setting, "task": task, "seeds": seeds, **({} if effort == "all" else {"effort": effort}), "chosen": {str(i + 1): {m: labels[m][i] for m in methods} for i in range(seeds)}, "grids": {m: list(g) for m, g in methods.items()},
+    seeds, methods, record_name = len(splits), field_methods(pair_name, setting, task), f"field_{pair_name}_{setting}_{task}"
+    add = bool(os.environ.get("INTEREST_BOOK_ADD"))
+    old = kept(record_name, methods, checksums(name), seeds) if add else {}
+    grids = {m: [to_try(grid, *old[m]["tried"][i]) if m in old else grid for i in range(seeds)] for m, grid in methods.items()}
+    stands = [m for m in old if all(list(grids[m][i]) == [old[m]["chosen"][i]] for i in range(seeds))]      # nothing to try
+    same_baselines = all(m in stands for m in BASELINES[task, setting])      # else everything is compared with them anew, from a fit of what was chosen
+    fitted = [m for m in methods if not (same_baselines and m in stands and m not in BASELINES[task, setting])]
+    bench = benchmark(lambda _, seed: {m: grids[m][seed] for m in fitted}, {"all": splits.__getitem__}, range(seeds), metrics, budget=BUDGET, path=lines(record_name), label=json.dumps(checksums(name)), say=lambda line: None)
+    if len(bench.failures): raise RuntimeError(bench.failures.to_string())
+    results, labels = bench.results("all"), {m: old[m]["chosen"] if m not in fitted else list(bench.chosen[m]) for m in methods}
+    by = {m: [r for r in results if r.model == m] for m in fitted}
+    for m in old: as_committed(m, labels[m], by.get(m, ()), old[m])
+    comparisons = [compare(by[m], by[b], metric) for b in BASELINES[task, setting] for metric in metrics for m in fitted if m != b]
+    few = [m for m in families(task, setting) if m not in methods]
+    settings = {"setting": setting, "task": task, "seeds": seeds, "budget": BUDGET, **({"left out, slow": few} if few else {}), "chosen": {str(i + 1): {m: labels[m][i] for m in methods} for i in range(seeds)}, "grids": {m: list(g) for m, g in methods.items()},
                 "tuned on": f"validation rows, {metrics[0]}", "source items removed as twins": twins}
     if task == "ranking": settings |= {"rating from": LIKED if pair_name in RATED else None, "core": CORE}
     record = field_record(record_name, results, comparisons, checksums(name), f"python tools/records.py --only {record_name}", settings)
     for part, key in (("results", lambda r: (r["seed"], list(methods).index(r["model"]))), ("comparisons", lambda c: (BASELINES[task, setting].index(c["baseline"]), metrics.index(c["metric"]), list(methods).index(c["model"])))):
-        record[part] = sorted(record[part] + [r for m in old or {} for r in old[m][part]], key=key)
+        record[part] = sorted(record[part] + [r for m in methods if m not in fitted for r in old[m][part]], key=key)
     return record
 
 def kept(record_name, methods, data, seeds):
-    "Method -> its committed results, comparisons and chosen settings, where the data and the method's grid are still the same; None without a record."
+    "Method -> its committed results and comparisons, the settings chosen, and for every split those that were tried with the one chosen; empty without a record of the same data."
     path = ROOT / "nbs" / "records" / f"{record_name}.json"
-    if not path.is_file(): return None
-    record = json.loads(path.read_text())
-    if record["data"] != data or record["settings"]["seeds"] != seeds: return None
-    same = [m for m, grid in methods.items() if record["settings"].get("grids", {}).get(m) == list(grid)]
+    record = json.loads(path.read_text()) if path.is_file() else {}
+    if record.get("data") != data or record["settings"]["seeds"] != seeds: return {}
+    chosen, grids = [record["settings"]["chosen"][str(i + 1)] for i in range(seeds)], record["settings"]["grids"]
     return {m: {"results": [r for r in record["results"] if r["model"] == m], "comparisons": [c for c in record["comparisons"] if c["model"] == m],
-                "chosen": [record["settings"]["chosen"][str(i + 1)][m] for i in range(seeds)]} for m in same} if same else None
+                "chosen": [c[m] for c in chosen], "tried": [(grids[m], c[m]) for c in chosen]} for m in methods if m in grids}
 
-def again(method, grid, splits, metrics, old):
-    "A baseline with the settings that were chosen for it; an error if it does not give the committed numbers."
-    out = [r for label, split in zip(old["chosen"], splits) for r in run({method: grid[label]}, [split], metrics)]
-    for r, was in zip(out, old["results"]):
-        if r.fingerprint != was["fingerprint"] or any(abs(v - was["metrics"][m]) > 1e-6 for m, v in r.summary().items()):
+def to_try(grid, tried, chosen):
+    "Of the settings of a grid those not tried before and, of the others, the one that was chosen, or all where that is not offered any more."
+    return {label: make for label, make in grid.items() if label not in tried or label == chosen or chosen not in grid}
+
+def as_committed(method, labels, results, old):
+    "An error where a split chose again what it had chosen and does not give the committed numbers."
+    for label, was_chosen, r, was in zip(labels, old["chosen"], results, old["results"]):
+        if label == was_chosen and (r.fingerprint != was["fingerprint"] or any(abs(v - was["metrics"][m]) > 1e-6 for m, v in r.summary().items())):
             raise RuntimeError(f"{method} on split {r.seed} is not what the committed record says; compute the whole record again, without --add")
-    return out
 
 # --- published splits of sport and cloth: as published, leaked edges removed, clean rows ---------------------------------
 
@@ -156,15 +162,14 @@ def row_metrics(rank, n, negatives=NEGATIVES):
             "sampled hit@10": chance.sum(0), "sampled ndcg@10": (chance / np.log2(j + 2)[:, None]).sum(0), "sampled mrr": mrr}
 
 def published_families(setting):
-    grid = lambda make, **kw: {f"{k}={v}": (lambda v=v: make(**{k: v})) for k, vs in kw.items() for v in vs}
-    joint = lambda *l2: grid(lambda l2: JointEASE(l2=l2, source_weight=0.5, rows="shared"), l2=l2)
+    "Four settings for whoever has something to choose. The look-up has the thresholds of the audit."
     out = {"popularity": {"": Popularity}, "copy the twin": {"": lambda: TwinLookup(0.6, 2)}}
     if setting == "warm":
-        both = {f"l2={l2}, source_weight={w}": (lambda l2=l2, w=w: JointEASE(l2=l2, source_weight=w, rows="shared")) for w in (0.25, 0.5, 1.0) for l2 in (50., 100., 200., 400.)}
-        return out | {"item kNN": grid(ItemKNN, neighbours=(10, 100)), "EASE": grid(EASE, l2=(50., 100., 200., 400., 800.)), "joint EASE": both,
-                      "fused EMCDR": grid(FusedEMCDR, factors=(64, 128))}
-    return out | {"user kNN, source": grid(lambda neighbours: UserKNN("source", neighbours), neighbours=(100, 400)), "joint EASE": joint(400., 1600.),
-                  "SVD + ridge bridge": field_models()["EMCDR, counts as they are"], "EMCDR": field_models()["EMCDR"]}
+        return out | {"item kNN": grid(ItemKNN, neighbours=(10, 30, 100, 300)), "EASE": grid(EASE, l2=(50., 100., 200., 400.)),
+                      "joint EASE": grid(partial(JointEASE, rows="shared"), together=True, l2=(50., 200., 50., 200.), source_weight=(0.25, 0.5, 1.0, 1.0)),
+                      "fused EMCDR": grid(FusedEMCDR, factors=(64, 128), prior_rows=(2., 5.))}
+    return out | {"user kNN, source": grid(partial(UserKNN, "source"), neighbours=(100, 200, 400, 800)), "joint EASE": grid(partial(JointEASE, source_weight=0.5, rows="shared"), l2=(400., 1600., 6400., 25600.)),
+                  "SVD + ridge bridge": grid(partial(EMCDR, item_power=0.0, popularity=0.0), factors=(32, 64, 128, 256)), "EMCDR": grid(EMCDR, factors=(64, 256), popularity=(0.75, 1.0))}
 
 def held_out(split, users=2000, seed=0):
     "One random training row of some users, to choose settings where a publication has no validation rows; source rows that answer it through a twin are taken out. The test is not looked at."
@@ -444,6 +449,7 @@ def compute(name):
     start = time.time()
     function, *args = EXPERIMENTS[name]
     write_record(name, function(*args))
+    lines(name).unlink(missing_ok=True)
     return time.time() - start
 
 def differences(a, b, path=""):
