@@ -73,7 +73,7 @@ def read_pair(
         if not len(side): raise DataError(f"core={core} leaves nothing of {side.name}: there are no users and items with so many rows each; take a smaller number")
     return DomainPair(films, books)
 
-# %% ../nbs/28_cli.ipynb #dbd36483
+# %% ../nbs/28_cli.ipynb #4784e1c6
 def _one_text(path, columns):
     "The text of every item of one file; None without a text column."
     parts, item, how = [], columns.get("item", "item_id"), {k: columns[k] for k in ("separator", "encoding") if k in columns}
@@ -85,6 +85,7 @@ def _one_text(path, columns):
         parts.append(pd.Series(rows.items[code] if itself else rows.users.to_numpy()[rows.user_codes[first]], index=rows.items[code]))
     return pd.concat(parts, axis=1).fillna("").agg(" ".join, axis=1).str.strip() if parts else None
 
+# %% ../nbs/28_cli.ipynb #d53ff78f
 def read_texts(
     source: str | Path,           # file of the domain that is known
     target: str | Path,           # file of the domain to recommend in
@@ -723,7 +724,7 @@ def _parser():
     _verb(verbs, "doctor")
     return ap
 
-# %% ../nbs/28_cli.ipynb #f2a24804
+# %% ../nbs/28_cli.ipynb #ce865308
 def _check_places(args):
     "Before any work: is what will be written apart from what is read? Raises `DataError`."
     read = {Path(p).resolve() for p in (args.source, args.target) if p}
@@ -735,6 +736,7 @@ def _check_places(args):
         read.add(Path(path).resolve())
     if args.lines and not (found := read_lines(args.lines))[0] and found[1]: raise DataError(f"--lines {args.lines} is there, and none of its {found[1]} lines is of a benchmark; give a name of its own")
 
+# %% ../nbs/28_cli.ipynb #f741e679
 def _pair_of(args):
     if bool(args.source) != bool(args.target): raise DataError("give both --source and --target, or neither for the embedded world")
     if not args.source and (args.source_columns or args.target_columns or args.core): raise DataError("--source-columns, --target-columns and --core say how your files are read; give the files with --source and --target")
@@ -827,7 +829,7 @@ def _audit(args):
     found = {"title": title, "clean": not len(bad), "findings": _rows(table), "twins": _rows(twins), "fingerprints": {k: s.fingerprint for k, s in splits.items()}}
     return found, "\n".join(lines), int(bool(len(bad)))
 
-# %% ../nbs/28_cli.ipynb #e682a6ba
+# %% ../nbs/28_cli.ipynb #af064767
 def _bench(args):
     _check_places(args)
     (pair, title), (texts, vectors) = _pair_of(args), _texts_of(args)
@@ -843,6 +845,7 @@ def _bench(args):
     text = "\n\n".join(f"== {args.task}, {s} users, {count} ==\n" + bench_table(bench, s, _baseline(args.task, s), not args.source) for s in settings)
     return {"title": title, "settings": found, "budget": args.budget, "failures": _rows(bench.failures), "broken_lines": bench.broken}, f"{title}\n\n{text}", int(bool(len(bench.failures)))
 
+# %% ../nbs/28_cli.ipynb #02675269
 def _check_methods(args, settings, texts, vectors):
     names = {effort: {m for s in settings for m in families(args.task, s, effort, texts, vectors)} for effort in (args.effort, "all")}
     wrong = sorted(set(args.method) - names[args.effort])
@@ -895,7 +898,7 @@ def _went_wrong(error):
     _note(f"{kind}: {said}")
     return {"error": {"kind": kind, "message": said}}, "", status
 
-# %% ../nbs/28_cli.ipynb #6f6436ec
+# %% ../nbs/28_cli.ipynb #020dc867
 def _show(text):
     "Text to standard output, at once. Raises `OSError` where it cannot be written; a reader that has gone is no error."
     letters = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -904,6 +907,7 @@ def _show(text):
         sys.stdout = open(os.devnull, "w")             # what is still in the buffer has nowhere to go
         if not isinstance(e, BrokenPipeError): raise
 
+# %% ../nbs/28_cli.ipynb #0f7f0cb6
 def _dressed(args, found, text, status):
     "What standard output will hold, and the status."
     if args.json: text = json.dumps({"verb": args.verb, "version": _version("interest_book"), "status": status} | found, indent=1, allow_nan=False)

@@ -86,7 +86,7 @@ def test_leaking_data_is_said_in_front_of_the_table():
     copied = t.frame[t.item_codes % 3 == 0].assign(item_id=lambda f: "copy of " + f.item_id)
     films = Interactions.from_frame(pd.concat([pair.source.frame, copied])[["user_id", "item_id"]], rating=None, timestamp=None, name="films")
     study = compare_pair(DomainPair(films, t), "cold", seeds=1, effort="quick")
-    assert "leaks" in study.verdict() and study.table["ndcg@10"]["mean"].idxmax() in ("copy the twin", "joint EASE", "EMCDR", "user kNN, source")
+    assert "leaks" in study.verdict() and study.table["ndcg@10"].loc["copy the twin", "low"] > 0.1        # copying pays, which it never does on clean data
 
 
 @pytest.mark.parametrize("extra, status, words", [
