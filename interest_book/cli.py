@@ -427,7 +427,7 @@ def _neighbours_html(study):
     points = pd.DataFrame(study.place.neighbours)[["pair", "shared", "rows", "relatedness", "gain", "low", "high", "transfer", "single"]]
     return "<p>The nearest points of the map; gains are shares of the best single-domain score:</p>" + points.to_html(index=False, float_format="{:.3g}".format, border=0)
 
-# %% ../nbs/28_cli.ipynb #79355129
+# %% ../nbs/28_cli.ipynb #b2585596
 def report_html(
     studies: Sequence[Study],   # one per setting
     title: str,                 # of the page
@@ -436,7 +436,7 @@ def report_html(
     pair = studies[0].pair
     cleaning = "".join(f"<h3>Cleaning of {html.escape(side.name)}</h3>{side.report._repr_html_()}" for side in (pair.source, pair.target) if side.report and side.report.steps)
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>'
-            f"<h2>The data</h2>{pair.describe().to_html(float_format='{:.4f}'.format, border=0)}{cleaning}" + "".join(map(_section, studies)) +
+            f"<h2>The data</h2>{pair.describe().T.to_html(float_format='{:.4f}'.format, border=0)}{cleaning}" + "".join(map(_section, studies)) +
             "<h2>How to read this</h2><p>Every method chose its settings on validation rows that are apart from the test rows. All items of the target compete "
             "(no sampled negatives). Differences are paired by user; intervals resample users and hold 95 % of the resamples. "
             "A method whose interval holds zero has not been shown to help. The advice names the method that validation picks, because the leader of the table was seen on the test rows. Where the map and the table disagree, believe the table.</p></body></html>")

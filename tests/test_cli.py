@@ -260,6 +260,14 @@ def test_table_object_and_report_say_the_same_and_the_report_needs_nothing_else(
     assert said(capsys)["fingerprints"]["cold"] in study["fingerprints"]          # the split that compare makes is the one that audit looks at
 
 
+def test_names_from_files_are_escaped_in_the_report(desk, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.read_csv(desk / "films.csv").assign(**{"<i>stars": 3}).to_csv("<b>films.csv", index=False)
+    assert main(["compare", "--source", "<b>films.csv", "--source-columns", "rating=<i>stars", "--target", str(desk / "books.csv"), "--setting", "cold", "--seeds", "1", "--out", "r.html"]) == 0
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;films" in page and "&lt;i&gt;stars" in page and "<b>" not in page and "<i>" not in page
+
+
 # --- the three promises: one object, a status, help that runs -------------------------------------------------------------
 
 def help_of(verb):
