@@ -5,8 +5,8 @@ __all__ = ['BUDGET', 'MODELS', 'TEXT_MODELS', 'read_pair', 'read_texts', 'exampl
            'compare_pair', 'stored_map', 'show_table', 'report_html', 'recommend_lists', 'places', 'bench_table',
            'data_sheets', 'check_data', 'exercise_list', 'check_exercises', 'doctor', 'main']
 
-# %% ../nbs/28_cli.ipynb #79c9a851
-import argparse, html, io, json, os, platform, subprocess, sys, traceback
+# %% ../nbs/28_cli.ipynb #e2de16e3
+import argparse, html, io, json, os, platform, re, subprocess, sys, traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/28_cli.ipynb #a7570dcb
+# %% ../nbs/28_cli.ipynb #ad200a7c
 from .core import BookError, DataError, UnavailableError, atomic_write, pick_device
-from .interactions import DomainPair, Interactions, NoSharedUsersError
+from .interactions import ColumnError, DomainPair, Interactions, NoSharedUsersError
 from .worlds import make_world
 from .datasets import DATASETS, available, cache_folder, check_file, data_folder, file_sha256, sheet
 from .splits import Split, _everything, _finding, audit, cold_start_split, expected_twins, find_twins, leaked_rows, published_split, ratio_split
@@ -38,47 +38,54 @@ from .cross_domain_vae import CrossDomainVAE
 from .knowledge import ClusterPrior, CodebookTransfer, Distilled, LaplacianPrior
 from .graph import GraphFilter, LightGCN, TwoGraphs
 from .text import EncoderError, ItemTexts, TextBridge, TextEASE, TextFactors, load_encoder
-from .benchmark import Advice, Benchmark, BenchmarkError, advise, benchmark, best_by_validation, cliques, critical_difference, mean_ranks
+from .benchmark import Advice, Benchmark, BenchmarkError, advise, benchmark, best_by_validation, cliques, critical_difference, mean_ranks, read_lines
 
-# %% ../nbs/28_cli.ipynb #ea4e9bee
-def _columns(text, allowed=("user", "item", "rating", "timestamp", "text")):
-    "'user=reader,item=isbn,text=title' as a dictionary: what each column of a file is."
+# %% ../nbs/28_cli.ipynb #89029ca4
+_READING = ("user", "item", "rating", "timestamp", "separator", "encoding", "missing")     # keywords of `Interactions.read`
+
+def _columns(text):
+    "'user=reader,item=isbn,text=title' as a dictionary: what each column of a file is, and how the file is read."
     out = {}
-    for part in filter(None, (text or "").split(",")):
-        key, _, column = part.partition("=")
-        if key.strip() not in allowed or not column.strip():
-            raise DataError(f"columns are given as user=NAME,item=NAME,rating=NAME,timestamp=NAME,text=NAME; {part!r} is not of that form")
-        out[key.strip()] = column.strip()
+    for part in re.split(r",(?=\s*\w+\s*=)", text) if text else []:     # a comma inside a name ends nothing
+        key, _, value = (p.strip(" ") for p in part.partition("="))
+        if key not in (*_READING, "text") or not value or key in out:
+            raise DataError(f"columns are given as user=NAME,item=NAME,rating=NAME,timestamp=NAME,text=NAME, and separator=, encoding=, missing= as `Interactions.read` has them, each once; {part!r} is not of that form")
+        out[key] = None if value == "None" and key in ("rating", "timestamp") else value.replace("\\t", "\t")
     return out
 
-def _without_text(text): return {k: v for k, v in _columns(text).items() if k != "text"}
+def _reading(text): return {k: v for k, v in _columns(text).items() if k != "text"}
 
-# %% ../nbs/28_cli.ipynb #42e31649
+# %% ../nbs/28_cli.ipynb #fa69e4eb
 def read_pair(
     source: str | Path,           # file of the domain that is known
     target: str | Path,           # file of the domain to recommend in
-    source_columns: str = "",     # such as "user=reader,item=isbn"; columns not named keep their standard names
+    source_columns: str = "",     # such as "user=reader,item=isbn,separator=;"; columns not named keep their standard names
     target_columns: str = "",     # the same for the target
     duplicates: str = "error",    # repeated (user, item) rows: as in `Interactions.read`
     core: int = 0,                # keep users and items with at least so many rows in their domain; 0 keeps all
 ) -> DomainPair:                  # on one user vocabulary
-    "Two files as a pair. Raises the named errors of `Interactions.read` and `DomainPair`."
+    "Two files as a pair. Raises the named errors of `Interactions.read` and `DomainPair`, and `DataError` where `core` leaves nothing."
     if Path(source).resolve() == Path(target).resolve(): raise DataError(f"source and target are the same file ({Path(source).name}); a pair needs two domains")
-    films = Interactions.read(source, duplicates=duplicates, **_without_text(source_columns))
-    books = Interactions.read(target, duplicates=duplicates, known_users=films.users, **_without_text(target_columns))
+    films = Interactions.read(source, duplicates=duplicates, **_reading(source_columns))
+    books = Interactions.read(target, duplicates=duplicates, known_users=films.users, **_reading(target_columns))
     if core: films, books = films.k_core(core, core), books.k_core(core, core)
+    for side in (films, books):
+        if not len(side): raise DataError(f"core={core} leaves nothing of {side.name}: there are no users and items with so many rows each; take a smaller number")
     return DomainPair(films, books)
 
-# %% ../nbs/28_cli.ipynb #59f4bd69
+# %% ../nbs/28_cli.ipynb #4784e1c6
 def _one_text(path, columns):
-    "The text of every item of one file; empty without a text column."
-    parts = []
+    "The text of every item of one file; None without a text column."
+    parts, item, how = [], columns.get("item", "item_id"), {k: columns[k] for k in ("separator", "encoding") if k in columns}
     for column in filter(None, (c.strip() for c in columns.get("text", "").split("+"))):
-        rows = Interactions.read(path, user=column, item=columns.get("item", "item_id"), rating=None, timestamp=None, duplicates="first", missing="drop")
+        itself = column == item                         # ids that are titles
+        try: rows = Interactions.read(path, user=columns.get("user", "user_id") if itself else column, item=item, rating=None, timestamp=None, duplicates="first", missing="drop", **how)
+        except ColumnError as e: raise ColumnError(str(e).replace(" for the user;", " for the text;").replace("pass user=", "pass text=")) from None
         code, first = np.unique(rows.item_codes, return_index=True)
-        parts.append(pd.Series(rows.users.to_numpy()[rows.user_codes[first]], index=rows.items[code]))
+        parts.append(pd.Series(rows.items[code] if itself else rows.users.to_numpy()[rows.user_codes[first]], index=rows.items[code]))
     return pd.concat(parts, axis=1).fillna("").agg(" ".join, axis=1).str.strip() if parts else None
 
+# %% ../nbs/28_cli.ipynb #d53ff78f
 def read_texts(
     source: str | Path,           # file of the domain that is known
     target: str | Path,           # file of the domain to recommend in
@@ -99,8 +106,12 @@ def example_pair(
     "The embedded world that the command uses when it is given no files."
     return make_world(n_users=800, n_source_items=150, n_target_items=150, overlap=0.7, interactions_per_user=(25, 12), seed=seed).pair
 
-# %% ../nbs/28_cli.ipynb #98026ed6
-def _split(pair, setting, seed): return (cold_start_split if setting == "cold" else ratio_split)(pair, test=0.2, valid=0.1, seed=seed)
+# %% ../nbs/28_cli.ipynb #32e23a45
+_ENOUGH = 20      # shared people that a cold start can be measured on
+
+def _split(pair, setting, seed):
+    if setting == "cold": pair.require_shared(_ENOUGH)
+    return (cold_start_split if setting == "cold" else ratio_split)(pair, test=0.2, valid=0.1, seed=seed)
 
 def _cleaned(side):
     "What reading a file took out of it, as findings."
@@ -128,7 +139,7 @@ def audit_splits(
     found = [pd.concat([audit(split).table, pd.DataFrame([_whole_finding(split)])]).assign(part=heading) for heading, split in splits.items()]
     return pd.concat([pd.DataFrame([row for side in read for row in _cleaned(side)]), *found], ignore_index=True)[["part", *found[0].columns[:-1]]]
 
-# %% ../nbs/28_cli.ipynb #356d280e
+# %% ../nbs/28_cli.ipynb #21da777e
 BUDGET = 4      # settings that every method may try
 
 def families(
@@ -144,7 +155,7 @@ def families(
         raise DataError(f'task is "ranking" or "rating" and setting "cold" or "warm", got {task!r} and {setting!r}')
     found = {"cold ranking": _cold_rankers, "warm ranking": _warm_rankers, "cold rating": _cold_raters, "warm rating": _warm_raters}[f"{setting} {task}"]()
     if texts is not None and task == "ranking": found = found | _texted(texts, vectors)
-    return {name: grid for name, grid in found.items() if effort == "all" or name not in _SLOW}
+    return {name: settings for name, settings in found.items() if effort == "all" or name not in _SLOW}
 
 # %% ../nbs/28_cli.ipynb #57d9a834
 _SLOW = {"nonlinear EMCDR", "kernel bridge", "low-rank bridge", "personalised bridge", "attention bridge", "constant bridge", "aligned, adversarial",
@@ -215,7 +226,7 @@ def _texted(texts, vectors):
                 f"text EASE, {label}": grid(partial(TextEASE, texts, how, source_weight=1.0), l2=(300., 3000.), text_weight=(0.3, 1.0))}
     return out
 
-# %% ../nbs/28_cli.ipynb #acff7070
+# %% ../nbs/28_cli.ipynb #5b6ddc97
 def _cold_raters():
     return {"mean of all": {"": partial(RatingMean, by="all")}, "item mean": grid(RatingMean, damping=(1., 2., 5., 10.)),
             "plain bridge": grid(PlainBridge, damping=(1., 2., 5., 10.)), "bias bridge": {"": BiasBridge}, "EMCDR": grid(EMCDR, factors=(4, 8, 16, 32)),
@@ -230,7 +241,7 @@ def _warm_raters():
     factors = {"biased MF": grid(partial(BiasedMF, 32), together=True, l2=(1.1, 1.5, 2., 3.), count_power=(0.5, 0.5, 0.4, 0.3))}
     books = {f"codebook{what}": grid(partial(CodebookTransfer, table), gain=(0.1, 0.25, 0.5, 1.)) for what, table in (("", "source"), (", own pattern", "target"), (", shuffled", "shuffled"))}
     both = ("mean of all", "item mean", "plain bridge", "bias bridge", "EMCDR", "collective MF", "Laplacian prior")
-    return bias | factors | books | {name: grid for name, grid in _cold_raters().items() if name in both}
+    return bias | factors | books | {name: settings for name, settings in _cold_raters().items() if name in both}
 
 # %% ../nbs/28_cli.ipynb #3d89f664
 @dataclass
@@ -276,7 +287,7 @@ def _verdict(study):
     return (f"{best} leads on {metric}: {row['mean']:.4f} against {table.loc[study.baseline, 'mean']:.4f} for {study.baseline}, "
             f"difference {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}], " + ("clear of zero." if clear else "which is not clear of zero."))
 
-# %% ../nbs/28_cli.ipynb #35806371
+# %% ../nbs/28_cli.ipynb #c608a1b1
 def _to_use(study):
     "What validation picks, if it gains over the baseline; else the baseline."
     if len(study.leaks): return "What to use: mend the leaks first; until then no number here says anything."
@@ -284,19 +295,26 @@ def _to_use(study):
     picked = best_by_validation(study.bench, study.setting, list(study.table.index))
     names = [r.model for r in picked]
     best = max(dict.fromkeys(names), key=names.count)
-    pick = f"Validation picks {best} on {names.count(best)} of {len(names)} splits"
+    pick = f"Validation picks {best} on {names.count(best)} of {len(names)} splits" 
+    if others := [f"{n} on {names.count(n)}" for n in dict.fromkeys(names) if n != best]: pick += f" (and {'; '.join(others)})"
     if set(names) == {base}: return f"What to use: {base}. {pick}."
     c = compare([replace(r, model="picked") for r in picked], [r for r in study.results if r.model == base], metric)
     better = c.high < 0 if is_error(metric) else c.low > 0
     said = f"{pick}; picked so, without a look at the test, the difference to {base} in {metric} is {c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}]"
     return f"What to use: {best}. {said}, clear of zero." if better else f"What to use: {base}. {said}: no clear gain, and {base} is simpler."
 
-# %% ../nbs/28_cli.ipynb #a170a0da
+# %% ../nbs/28_cli.ipynb #f8ad7d46
 def _as_task(pair, task, min_rating):
     "Ratings become choices where the task is a ranking."
-    explicit = pair.target.is_explicit and pair.source.is_explicit
-    if task == "rating" and not explicit: raise DataError("the rating task needs ratings in both domains; use task='ranking'")
-    return pair if task == "rating" else DomainPair(*(side.binarize(min_rating) if side.is_explicit else side for side in (pair.source, pair.target)))
+    sides = pair.source, pair.target
+    rated = [side.is_explicit for side in sides]
+    if task == "rating" and not all(rated): raise DataError("the rating task needs ratings in both domains; use task='ranking', or name the columns with rating=NAME")
+    if task == "rating": return pair
+    if min_rating is not None and not any(rated): raise DataError(f"min_rating={min_rating:g} says nothing: neither domain has ratings; name their column with rating=NAME, or leave it out")
+    kept = [side.binarize(min_rating) if side.is_explicit else side for side in sides]
+    for side in kept if min_rating is not None else []:
+        if not len(side): raise DataError(f"min_rating={min_rating:g} leaves no row of {side.name}: nothing there was rated so high; take a lower one")
+    return DomainPair(*kept)
 
 def _baseline(task, setting): return "item mean" if task == "rating" else "popularity" if setting == "cold" else "EASE"
 
@@ -306,7 +324,7 @@ def _finished(bench, setting, baseline):
     if len(failed): raise BenchmarkError(f"the baseline {baseline!r} failed: {failed.error.iloc[0]}")
     return comparison_table(bench.results(setting), bench.metrics, baseline)
 
-# %% ../nbs/28_cli.ipynb #81b002de
+# %% ../nbs/28_cli.ipynb #fcd1ec5c
 def compare_pair(
     pair: DomainPair,              # two domains
     setting: str = "cold",         # "cold" or "warm"
@@ -327,10 +345,9 @@ def compare_pair(
     """
     read, pair, baseline = pair, _as_task(pair, task, min_rating), _baseline(task, setting)
     every, methods = families(task, setting, "all", texts, vectors), families(task, setting, effort, texts, vectors)
-    if setting == "cold": pair.require_shared(20)
     first = _split(pair, setting, 0)
     bench = benchmark(methods, {setting: partial(_split, pair, setting)}, range(seeds), ("rmse", "mae") if task == "rating" else (f"ndcg@{k}", f"recall@{2 * k}"),
-                      budget=BUDGET, path=path, jobs=jobs, label=label)
+                      budget=BUDGET, path=path, jobs=jobs, label=label, retry=True)
     return Study(read, task, setting, baseline, bench, audit_splits({setting: first}, [read.source, read.target]), _finished(bench, setting, baseline), _placed(first.train, setting, task), tuple(m for m in every if m not in methods))
 
 # %% ../nbs/28_cli.ipynb #1c0bb3f5
@@ -350,7 +367,7 @@ def _on_the_map(study):
     choices = " (Ratings were counted as choices, of which the map is made.)" if study.pair.target.is_explicit else ""
     return f"On the map: {study.place}{choices}"
 
-# %% ../nbs/28_cli.ipynb #575b1f95
+# %% ../nbs/28_cli.ipynb #692a8ef5
 def _table_lines(table, metrics, baseline):
     "Per metric the mean, and the paired difference to the baseline with its interval; the best first."
     out = {}
@@ -362,9 +379,9 @@ def _table_lines(table, metrics, baseline):
 
 def _left_out(study):
     "Lines about methods that are not in the table."
-    return _failed_lines(study.bench) + (["Not tried, one fit takes seconds (--effort all): " + "; ".join(study.left_out) + "."] if study.left_out else [])
+    return _failed_lines(study.bench, study.setting) + (["Not tried, one fit takes seconds (--effort all): " + "; ".join(study.left_out) + "."] if study.left_out else [])
 
-def _failed_lines(bench): return [f"Failed: {f.method}, {f.setting}, seed {f.seed}: {f.error}." for f in bench.failures.itertuples()]
+def _failed_lines(bench, setting): return [f"Failed: {f.method}, {f.setting}, seed {f.seed}: {f.error}." for f in bench.failures.itertuples() if f.setting == setting]
 
 def show_table(
     study: Study,     # from `compare_pair`
@@ -372,9 +389,10 @@ def show_table(
     "The comparison as text: mean, and the paired difference to the baseline with its interval; the best first."
     return _table_lines(study.table, study.metrics, study.baseline).rename_axis(None).to_string()
 
-# %% ../nbs/28_cli.ipynb #14f17183
+# %% ../nbs/28_cli.ipynb #23a77bb8
 def _picture(study):
     "The paired differences with their intervals, as inline SVG."
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
     t = study.table[study.metrics[0]].drop(index=study.baseline).sort_values("difference", ascending=not is_error(study.metrics[0]))
     fig = Figure(figsize=(7, 0.9 + 0.36 * len(t)), layout="constrained")
@@ -384,7 +402,8 @@ def _picture(study):
     ax.set_yticks(range(len(t)), t.index)
     ax.set_xlabel(f"difference in {study.metrics[0]} to {study.baseline}" + (" (left is better)" if is_error(study.metrics[0]) else " (right is better)"))
     ax.spines[["top", "right"]].set_visible(False); ax.grid(axis="x", alpha=0.3)
-    out = io.StringIO(); fig.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    out = io.StringIO()
+    with rc_context({"svg.hashsalt": "interest-book"}): fig.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return out.getvalue()[out.getvalue().index("<svg"):]
 
 # %% ../nbs/28_cli.ipynb #b52c3e40
@@ -408,7 +427,7 @@ def _neighbours_html(study):
     points = pd.DataFrame(study.place.neighbours)[["pair", "shared", "rows", "relatedness", "gain", "low", "high", "transfer", "single"]]
     return "<p>The nearest points of the map; gains are shares of the best single-domain score:</p>" + points.to_html(index=False, float_format="{:.3g}".format, border=0)
 
-# %% ../nbs/28_cli.ipynb #79355129
+# %% ../nbs/28_cli.ipynb #b2585596
 def report_html(
     studies: Sequence[Study],   # one per setting
     title: str,                 # of the page
@@ -417,12 +436,12 @@ def report_html(
     pair = studies[0].pair
     cleaning = "".join(f"<h3>Cleaning of {html.escape(side.name)}</h3>{side.report._repr_html_()}" for side in (pair.source, pair.target) if side.report and side.report.steps)
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>'
-            f"<h2>The data</h2>{pair.describe().to_html(float_format='{:.4f}'.format, border=0)}{cleaning}" + "".join(map(_section, studies)) +
+            f"<h2>The data</h2>{pair.describe().T.to_html(float_format='{:.4f}'.format, border=0)}{cleaning}" + "".join(map(_section, studies)) +
             "<h2>How to read this</h2><p>Every method chose its settings on validation rows that are apart from the test rows. All items of the target compete "
             "(no sampled negatives). Differences are paired by user; intervals resample users and hold 95 % of the resamples. "
             "A method whose interval holds zero has not been shown to help. The advice names the method that validation picks, because the leader of the table was seen on the test rows. Where the map and the table disagree, believe the table.</p></body></html>")
 
-# %% ../nbs/28_cli.ipynb #1f36b5cf
+# %% ../nbs/28_cli.ipynb #a6811cd6
 MODELS = {"popularity": lambda: Popularity(), "item-knn": lambda: ItemKNN(), "user-knn": lambda: UserKNN("both"), "ease": lambda: EASE(l2=100.0),
           "joint-ease": lambda: JointEASE(l2=100.0, rows="all"), "implicit-als": lambda: ImplicitALS(factors=32), "emcdr": lambda: EMCDR(factors=16),
           "nonlinear-emcdr": lambda: NonlinearEMCDR(factors=16), "aligned-emcdr": lambda: AlignedEMCDR(factors=16, method="sinkhorn"),
@@ -442,7 +461,7 @@ def recommend_lists(
     "Fit one method on the whole pair and list the best unseen target items. Raises `DataError` for an unknown method, `UnknownUserError` for unknown people."
     if method not in MODELS | TEXT_MODELS: raise DataError(f"no method {method!r}; there are {', '.join(MODELS | TEXT_MODELS)}")
     if method in TEXT_MODELS and texts is None: raise DataError(f"{method} reads what items are called; name a text column of both files, such as --source-columns text=title --target-columns text=title")
-    implicit = DomainPair(*(side.binarize(min_rating) if side.is_explicit else side for side in (pair.source, pair.target)))
+    implicit = _as_task(pair, "ranking", min_rating)
     users = list(users) or list(pair.users[~implicit.target.active_users])
     if not users: raise DataError("everybody has rows in the target already; name the users you want with --user")
     pair.source.user_index([]); Interactions(pair.users, pair.target.items, [], []).user_index(users)      # unknown people are named before anything is fitted
@@ -451,13 +470,13 @@ def recommend_lists(
     if texts is not None: lists.insert(2, "text", texts.target.reindex(lists["item_id"]).fillna("").to_numpy())
     return lists
 
-# %% ../nbs/28_cli.ipynb #a4176aa1
+# %% ../nbs/28_cli.ipynb #e7642912
 def _world_split(setting, seed): return _split(example_pair(seed), setting, seed)
 
 def _methods(task, effort, texts, vectors, only, setting, seed):
     "The families of a setting, all or those that are named; the baseline always."
     found = families(task, setting, effort, texts, vectors)
-    return {m: grid for m, grid in found.items() if not only or m in only or m == _baseline(task, setting)}
+    return {m: settings for m, settings in found.items() if not only or m in only or m == _baseline(task, setting)}
 
 def places(
     bench: Benchmark,           # finished
@@ -470,7 +489,7 @@ def places(
     ranks = mean_ranks(table, higher=not is_error(metric))
     return ranks, critical_difference(table.shape[1], len(table)) if independent else None
 
-# %% ../nbs/28_cli.ipynb #edbc319a
+# %% ../nbs/28_cli.ipynb #ab726cf2
 def bench_table(
     bench: Benchmark,           # finished
     setting: str,               # name of a setting
@@ -481,7 +500,7 @@ def bench_table(
     lines = _table_lines(_finished(bench, setting, baseline), bench.metrics[:1], baseline)
     cost = bench.table(setting)["cost"]
     lines["settings tried"], lines["CPU s"] = cost["settings tried"].astype("Int64"), cost["CPU s with tuning"].map("{:.2f}".format)
-    said, failed = [], _failed_lines(bench)
+    said, failed = [], _failed_lines(bench, setting)
     if len(lines) > 1 and len({l["seed"] for l in bench.lines}) > 1:
         ranks, critical = places(bench, setting, independent)
         lines["mean place"] = ranks.map("{:.1f}".format)
@@ -513,9 +532,10 @@ def check_data(
     rows = pd.DataFrame([(s.name, f.path, f.bytes / 1e6, _file_state(f)) for s in sheets for f in s.files], columns=["name", "file", "megabytes", "state"])
     return rows if len(names) else rows[rows.groupby("name").state.transform(lambda s: (s != "absent").any())].reset_index(drop=True)
 
-# %% ../nbs/28_cli.ipynb #b988f484
+# %% ../nbs/28_cli.ipynb #da19ec18
 def _graded(path):
     "Id, kind, points and source of the code cells of a notebook; id and kind are empty where a cell belongs to no exercise."
+    if not Path(path).is_file(): raise DataError(f"there is no notebook {path}; `interest-book exercises` lists those of this folder")
     try: cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError, TypeError) as e: raise DataError(f"{path} is not a notebook: {type(e).__name__}: {e}") from None
     marks = [(c["metadata"].get("nbgrader", {}), "".join(c["source"])) for c in cells if c["cell_type"] == "code"]
@@ -528,7 +548,7 @@ def exercise_list(
     rows = [(path.name, name.removeprefix("test-"), points) for path in sorted(Path(folder).glob("*.ipynb")) for name, kind, points, _ in _graded(path) if kind == "test"]
     return pd.DataFrame(rows, columns=["notebook", "exercise", "points"])
 
-# %% ../nbs/28_cli.ipynb #2d989ff7
+# %% ../nbs/28_cli.ipynb #5bdfcff5
 def _run_visible(path):
     "Run a notebook's code cells; print one JSON line: test -> None or what went wrong. Called in a process of its own."
     space, wrong, found = {"__name__": "__main__"}, {}, {}
@@ -540,7 +560,7 @@ def _run_visible(path):
     print(json.dumps(found))
 
 def _child(*arguments, timeout):
-    try: done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
+    try: done = subprocess.run([sys.executable, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired: raise BenchmarkError(f"the notebook did not finish in {timeout} seconds; a loop without end?") from None
     try: return json.loads(done.stdout)
     except ValueError: raise DataError((done.stderr or done.stdout or "no answer").strip().split("\n")[-1]) from None
@@ -595,7 +615,7 @@ def _data_found():
 _STATUS = {0: "all went well", 1: "it ran, and found something to look at: a leak, a method that failed, a file that is not what it must be, an exercise not solved",
            2: "the files or options cannot be used; the message says why and what to do", 3: "a fault of this program; the traceback says where", 130: "interrupted"}
 
-# %% ../nbs/28_cli.ipynb #0688e31b
+# %% ../nbs/28_cli.ipynb #f7319f29
 _HELP = {"compare": ("which method, and does transfer pay?", """Read two files, split them, look for leaks, choose settings on validation rows, measure
 every method on the same test rows, and write a table, a report and advice.
 Without files: on an embedded world, in less than a minute.""",
@@ -609,7 +629,7 @@ are its training part. Status 1: results on this split must not be reported as t
                    ("audit --source films.csv --target books.csv", "audit --source films.csv --target books.csv --test test.csv")),
          "bench": ("methods by settings by seeds, to be taken up again", """Run many methods with the same budget of settings each. Every finished cell is a line
 in a file: stop when you like, call again, and only what is missing is computed.
-Without files every seed is a world of its own.""",
+Without files every seed is a world of its own. Leaks are not looked for: audit first.""",
                    ('bench --setting cold --method EMCDR --method "joint EASE" --seeds 3 --jobs 2', "bench --source films.csv --target books.csv --setting warm --effort quick --seeds 2 --budget 2 --lines mine.jsonl")),
          "data": ("the data sets this book knows", """List the data sets, their size, their terms, and whether they are below the folder that
 INTEREST_BOOK_DATA names. check compares every byte with the checksum.""", ("data", "data check ml-100k")),
@@ -619,25 +639,45 @@ solutions are on the page "Exercises" of the site; `make exercises` writes them 
          "doctor": ("versions, device, data found, what to install", """Say what is on this machine and what to install for what is missing.
 Nothing is fetched to find out.""", ("doctor", "doctor --json"))}
 
-# %% ../nbs/28_cli.ipynb #39210fd5
+# %% ../nbs/28_cli.ipynb #24b9c7dc
 def _count(text):
     "A whole number from 1, for an option."
     if not text.isdigit() or int(text) < 1: raise argparse.ArgumentTypeError(f"a whole number, at least 1, is needed, got {text!r}")
     return int(text)
 
+def _finite(text):
+    "A number, for an option."
+    try: value = float(text)
+    except ValueError: value = np.nan
+    if not np.isfinite(value): raise argparse.ArgumentTypeError(f"a number is needed, got {text!r}")
+    return value
+
+def _name(text):
+    "A name for an option. An empty one is most often a variable of a script that is not set; it must not pass for an option left out."
+    if not text.strip(): raise argparse.ArgumentTypeError("a name is needed, got nothing; is a variable not set?")
+    return text
+
+# %% ../nbs/28_cli.ipynb #3923ab16
 def _file_options(duplicates="error"):
     "The options that describe the two files."
     o = argparse.ArgumentParser(add_help=False)
-    o.add_argument("--source", help="file of the domain that is known: CSV, TSV or Parquet, also with .gz")
-    o.add_argument("--target", help="file of the domain to recommend in")
-    for side in ("source", "target"): o.add_argument(f"--{side}-columns", default="", metavar="user=A,item=B,…", help=f"column names of the {side} file, where they differ from user_id, item_id, rating, timestamp; text=C: what items are called, text=C+D: two columns joined")
+    o.add_argument("--source", type=_name, help="file of the domain that is known: CSV, TSV or Parquet, also with .gz")
+    o.add_argument("--target", type=_name, help="file of the domain to recommend in")
+    for side in ("source", "target"):
+        o.add_argument(f"--{side}-columns", default="", metavar="user=A,item=B,...", help=f"column names of the {side} file, where they differ from user_id, item_id, rating, timestamp; text=C: what items are called, text=C+D: two columns joined; "
+                       "also separator=;, encoding=latin-1, missing=drop, rating=None")
     o.add_argument("--duplicates", default=duplicates, choices=["error", "exact", "first", "last", "mean", "sum", "max"], help="repeated (user, item) rows (default: %(default)s)")
     o.add_argument("--core", type=_count, default=0, metavar="N", help="keep users and items with at least N rows (default: all)")
-    o.add_argument("--min-rating", type=float, metavar="R", help="rankings: only ratings from here up count as interactions (default: all)")
-    o.add_argument("--vectors", default="auto", metavar="HOW", help="with text columns: tfidf, or an encoder (a folder, a name on the Hugging Face hub, packaged); auto: the encoder that is installed, else tfidf")
     return o
 
-# %% ../nbs/28_cli.ipynb #72a158a6
+def _model_options():
+    "The options that decide what a model sees."
+    o = argparse.ArgumentParser(add_help=False)
+    o.add_argument("--min-rating", type=_finite, metavar="R", help="rankings: only ratings from here up count as interactions (default: all)")
+    o.add_argument("--vectors", type=_name, default="auto", metavar="HOW", help="with text columns: tfidf, or an encoder (a folder, a name on the Hugging Face hub, packaged); auto: the encoder that is installed, else tfidf")
+    return o
+
+# %% ../nbs/28_cli.ipynb #1778a73d
 def _run_options(seeds, lines):
     "The options of verbs that fit many methods."
     o = argparse.ArgumentParser(add_help=False)
@@ -646,7 +686,7 @@ def _run_options(seeds, lines):
     o.add_argument("--k", type=_count, default=10, help="length of the list (default: %(default)s)")
     o.add_argument("--effort", choices=["quick", "all"], default="quick", help="quick: without the methods that need seconds for one fit (default); all: with them")
     o.add_argument("--jobs", type=_count, default=1, help="processes, one thread each (default: %(default)s)")
-    o.add_argument("--lines", metavar="FILE", default=lines, help="file of finished cells; call again to go on where it was stopped (default: " + (lines or "none") + ")")
+    o.add_argument("--lines", type=_name, metavar="FILE", default=lines, help="file of finished cells; call again to go on where it was stopped (default: " + (lines or "none") + ")")
     return o
 
 _FORM = partial(argparse.RawDescriptionHelpFormatter, max_help_position=28)
@@ -657,33 +697,49 @@ def _verb(verbs, name, *parents):
     v.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
     return v
 
-# %% ../nbs/28_cli.ipynb #cef81e03
+# %% ../nbs/28_cli.ipynb #714e2980
 def _parser():
     ap = argparse.ArgumentParser(prog="interest-book", description="Carry interests from one domain to another, and measure whether it pays.", formatter_class=_FORM,
                                  epilog="exit status:\n" + "\n".join(f"  {n:>3}  {what}" for n, what in _STATUS.items()) + "\n\nbegin with:\n  interest-book compare --help")
     ap.add_argument("--version", action="version", version=f"interest-book {_version('interest_book')}")
     verbs = ap.add_subparsers(dest="verb", required=True, metavar="VERB")
-    c = _verb(verbs, "compare", _file_options(), _run_options(3, None))
+    c = _verb(verbs, "compare", _file_options(), _model_options(), _run_options(3, None))
     c.add_argument("--task", choices=["auto", "ranking", "rating"], default="auto", help="auto: rankings, and ratings where both files have them")
-    c.add_argument("--out", default="interest-book-report.html", help="the report (default: %(default)s)")
-    r = _verb(verbs, "recommend", _file_options())
-    r.add_argument("--user", action="append", default=[], help="whom to serve; repeat it; default: everybody without target rows")
-    r.add_argument("--method", default="auto", help=f"one of {', '.join(MODELS | TEXT_MODELS)} (default: text-bridge with text columns, else emcdr)"); r.add_argument("--k", type=_count, default=10, help="length of each list (default: %(default)s)")
+    c.add_argument("--out", type=_name, default="interest-book-report.html", help="the report (default: %(default)s)")
+    r = _verb(verbs, "recommend", _file_options(), _model_options())
+    r.add_argument("--user", type=_name, action="append", default=[], help="whom to serve; repeat it; default: everybody without target rows")
+    r.add_argument("--method", type=_name, default="auto", help=f"one of {', '.join(MODELS | TEXT_MODELS)} (default: text-bridge with text columns, else emcdr)")
+    r.add_argument("--k", type=_count, default=10, help="length of each list (default: %(default)s)")
     a = _verb(verbs, "audit", _file_options("first"))
-    a.add_argument("--test", metavar="FILE", help="test rows of a split that is ready, with the columns of the target"); a.add_argument("--valid", metavar="FILE", help="its validation rows")
+    a.add_argument("--test", type=_name, metavar="FILE", help="test rows of a split that is ready, with the columns of the target")
+    a.add_argument("--valid", type=_name, metavar="FILE", help="its validation rows")
     a.add_argument("--setting", choices=["cold", "warm", "both"], default="both", help="which splits to make; with --test what the split claims to be (default: read off the rows)")
-    b = _verb(verbs, "bench", _file_options(), _run_options(10, "interest-book-bench.jsonl"))
+    b = _verb(verbs, "bench", _file_options(), _model_options(), _run_options(10, "interest-book-bench.jsonl"))
     b.add_argument("--task", choices=["ranking", "rating"], default="ranking", help="what is measured (default: %(default)s)")
-    b.add_argument("--method", action="append", default=[], help="only this method, beside the baseline; repeat it"); b.add_argument("--budget", type=_count, default=BUDGET, help="settings that every method may try (default: %(default)s)")
+    b.add_argument("--method", type=_name, action="append", default=[], help="only this method, beside the baseline; repeat it")
+    b.add_argument("--budget", type=_count, default=BUDGET, help="settings that every method may try (default: %(default)s)")
     for name, many in (("data", "data sets; default: all that are here"), ("exercises", "notebooks")):
         check = _verb(verbs, name).add_subparsers(dest="what", metavar="check").add_parser("check", help=f"check {many}")
         check.add_argument("names", nargs="*" if name == "data" else "+", help=many); check.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     _verb(verbs, "doctor")
     return ap
 
-# %% ../nbs/28_cli.ipynb #d770a806
+# %% ../nbs/28_cli.ipynb #ce865308
+def _check_places(args):
+    "Before any work: is what will be written apart from what is read? Raises `DataError`."
+    read = {Path(p).resolve() for p in (args.source, args.target) if p}
+    for option in ("out", "lines"):
+        path = getattr(args, option, None)
+        if path is None: continue
+        if Path(path).resolve() in read: raise DataError(f"--{option} {path} is read, or written by another option, and would be destroyed; give a name of its own")
+        if Path(path).is_dir(): raise DataError(f"--{option} {path} is a folder; give the name of a file in it")
+        read.add(Path(path).resolve())
+    if args.lines and not (found := read_lines(args.lines))[0] and found[1]: raise DataError(f"--lines {args.lines} is there, and none of its {found[1]} lines is of a benchmark; give a name of its own")
+
+# %% ../nbs/28_cli.ipynb #f741e679
 def _pair_of(args):
     if bool(args.source) != bool(args.target): raise DataError("give both --source and --target, or neither for the embedded world")
+    if not args.source and (args.source_columns or args.target_columns or args.core): raise DataError("--source-columns, --target-columns and --core say how your files are read; give the files with --source and --target")
     if not args.source: return example_pair(), "Embedded world"
     pair = read_pair(args.source, args.target, args.source_columns, args.target_columns, args.duplicates, args.core)
     return pair, f"{pair.source.name} to {pair.target.name}"
@@ -700,30 +756,33 @@ def _texts_of(args):
         _note(f"words are compared as they are written (TF-IDF), meanings are not: {e}")
         return texts, "tfidf"
 
-# %% ../nbs/28_cli.ipynb #9f94b2ec
+# %% ../nbs/28_cli.ipynb #aa01002a
 def _settings_of(args, pair):
     "Which settings to look at; cold start needs people who are in both files."
     if args.setting != "both": return [args.setting]
-    if pair.shared.sum() >= 20: return ["cold", "warm"]
-    _note("nobody (or next to nobody) is in both files, so there is no answer to measure cold start by; warm users only")
+    if pair.shared.sum() >= _ENOUGH: return ["cold", "warm"]
+    _note(f"people in both files: {pair.shared.sum()}, fewer than {_ENOUGH}, so there is no answer to measure cold start by; warm users only")
     return ["warm"]
 
-def _label(args):
-    "What decides the numbers beside the options of `benchmark`: the files' bytes and how they are read."
-    read = (args.source_columns, args.target_columns, args.duplicates, args.core, args.min_rating, args.vectors)
+def _label(args, vectors):
+    "What decides the numbers beside the options of `benchmark`: the files' bytes, how they are read, and by which encoder."
+    read = (args.source_columns, args.target_columns, args.duplicates, args.core, args.min_rating, getattr(vectors, "name", vectors))
     return json.dumps([_version("interest_book"), *([file_sha256(args.source), file_sha256(args.target), *read] if args.source else ["embedded world"])])
 
 def _rows(frame): return json.loads(frame.to_json(orient="records"))
 
 def _by_metric(table): return {m: json.loads(table[m].to_json(orient="index")) for m in table.columns.unique(0)}
 
-# %% ../nbs/28_cli.ipynb #2146a8ef
+# %% ../nbs/28_cli.ipynb #58b38f2e
 def _compare(args):
+    _check_places(args)
     pair, title = _pair_of(args)
     tasks = ["ranking"] + ["rating"] * (pair.source.is_explicit and pair.target.is_explicit) if args.task == "auto" else [args.task]
-    (texts, vectors), settings, label = _texts_of(args), _settings_of(args, pair), _label(args)
-    studies = [compare_pair(pair, setting, task, args.seeds, args.k, args.min_rating, args.effort, texts, vectors, args.jobs, args.lines, label) for task in tasks for setting in settings]
-    with atomic_write(args.out) as f: f.write(report_html(studies, title))
+    settings, (texts, vectors) = _settings_of(args, _as_task(pair, tasks[0], args.min_rating)), _texts_of(args)
+    label = _label(args, vectors)
+    with atomic_write(args.out) as f:
+        studies = [compare_pair(pair, setting, task, args.seeds, args.k, args.min_rating, args.effort, texts, vectors, args.jobs, args.lines, label) for task in tasks for setting in settings]
+        f.write(report_html(studies, title))
     found = {"title": title, "studies": [_plain(s) for s in studies], "report": str(args.out)}
     return found, _as_text(title, pair, studies) + f"\n\nReport: {args.out}", int(any(len(s.leaks) or len(s.bench.failures) for s in studies))
 
@@ -739,7 +798,7 @@ def _as_text(title, pair, studies):
     for s in studies: lines += ["", f"== {s.task}, {s.setting} users ==", show_table(s), s.verdict(), *_left_out(s), s.advice()]
     return "\n".join(lines)
 
-# %% ../nbs/28_cli.ipynb #3cecd648
+# %% ../nbs/28_cli.ipynb #e69d30f2
 def _recommend(args):
     pair, _ = _pair_of(args)
     texts, vectors = _texts_of(args)
@@ -749,11 +808,11 @@ def _recommend(args):
 
 def _ready_split(args, pair):
     "A split that somebody else made, from its files."
-    read = lambda path: Interactions.read(path, duplicates=args.duplicates, known_users=pair.users, **_without_text(args.target_columns))
+    read = lambda path: Interactions.read(path, duplicates=args.duplicates, known_users=pair.users, **_reading(args.target_columns))
     valid, test = read(args.valid) if args.valid else None, read(args.test)
     return published_split(pair, valid, test, test.name, setting=None if args.setting == "both" else args.setting), [valid, test] if valid else [test]
 
-# %% ../nbs/28_cli.ipynb #0722bf07
+# %% ../nbs/28_cli.ipynb #0bc25e4d
 def _audit(args):
     if args.valid and not args.test: raise DataError("--valid belongs to a split that is ready; give its --test as well")
     if args.test and not args.source: raise DataError("--test belongs to a split that is ready; give its training part with --source and --target")
@@ -766,31 +825,40 @@ def _audit(args):
     shown = hit[["severity", "part", "finding", "count", "of", "examples", "remedy"]].sort_values("severity", key=lambda s: s.map({"error": 0, "warning": 1, "note": 2}), kind="stable")
     lines = [title, "", *(f"{r.severity:<8}{r.part}: {r.finding}: {r.count} of {r.of}" + (f" (such as {r.examples})" if r.examples else "") + f"\n        {r.remedy}" for r in shown.itertuples()),
              f"{len(table) - len(hit)} further checks found nothing."] + ([f"\nItems that stand in both files (the first of {len(twins)}):", twins.head(10).to_string(index=False)] if len(twins) else [])
-    lines += ["", f"{len(bad)} findings forbid to report results on this split as it is." if len(bad) else "Nothing forbids to report results on this split."]
+    lines += ["", f"{len(bad)} finding{'s forbid' if len(bad) > 1 else ' forbids'} to report results on this split as it is." if len(bad) else "Nothing forbids to report results on this split."]
     found = {"title": title, "clean": not len(bad), "findings": _rows(table), "twins": _rows(twins), "fingerprints": {k: s.fingerprint for k, s in splits.items()}}
     return found, "\n".join(lines), int(bool(len(bad)))
 
-# %% ../nbs/28_cli.ipynb #24e40d4c
+# %% ../nbs/28_cli.ipynb #af064767
 def _bench(args):
+    _check_places(args)
     (pair, title), (texts, vectors) = _pair_of(args), _texts_of(args)
-    settings, pair = _settings_of(args, pair), _as_task(pair, args.task, args.min_rating)
-    known = {m for s in settings for m in families(args.task, s, args.effort, texts, vectors)}
-    if wrong := sorted(set(args.method) - known): raise DataError(f"no method {wrong} with --effort {args.effort}; there are {sorted(known)}")
-    if "cold" in settings: pair.require_shared(20)
+    pair = _as_task(pair, args.task, args.min_rating)
+    settings = _settings_of(args, pair)
+    _check_methods(args, settings, texts, vectors)
+    if "cold" in settings: pair.require_shared(_ENOUGH)
     splits = {s: partial(_split, pair, s) if args.source else partial(_world_split, s) for s in settings}
     bench = benchmark(partial(_methods, args.task, args.effort, texts, vectors, tuple(args.method)), splits, range(args.seeds), ("rmse", "mae") if args.task == "rating" else (f"ndcg@{args.k}", f"recall@{2 * args.k}"),
-                      budget=args.budget, path=args.lines, jobs=args.jobs, label=_label(args))
+                      budget=args.budget, path=args.lines, jobs=args.jobs, label=_label(args, vectors), retry=True)
     found = {s: _bench_plain(bench, s, args) for s in settings}
-    text = "\n\n".join(f"== {args.task}, {s} users, {args.seeds} {'splits' if args.source else 'worlds'}, at most {args.budget} settings ==\n" + bench_table(bench, s, _baseline(args.task, s), not args.source) for s in settings)
+    count = f"{args.seeds} {'split' if args.source else 'world'}{'s' * (args.seeds > 1)}, at most {args.budget} setting{'s' * (args.budget > 1)}"
+    text = "\n\n".join(f"== {args.task}, {s} users, {count} ==\n" + bench_table(bench, s, _baseline(args.task, s), not args.source) for s in settings)
     return {"title": title, "settings": found, "budget": args.budget, "failures": _rows(bench.failures), "broken_lines": bench.broken}, f"{title}\n\n{text}", int(bool(len(bench.failures)))
+
+# %% ../nbs/28_cli.ipynb #02675269
+def _check_methods(args, settings, texts, vectors):
+    names = {effort: {m for s in settings for m in families(args.task, s, effort, texts, vectors)} for effort in (args.effort, "all")}
+    wrong = sorted(set(args.method) - names[args.effort])
+    if wrong and set(wrong) <= names["all"]: raise DataError(f"one fit of {wrong} takes seconds; allow it with --effort all")
+    if wrong: raise DataError(f"no method {wrong} for this task and setting; there are {sorted(names['all'])}")
 
 def _bench_plain(bench, setting, args):
     baseline, several = _baseline(args.task, setting), args.seeds > 1 and len({r.model for r in bench.results(setting)}) > 1
     ranks, critical = places(bench, setting, not args.source) if several else (pd.Series(dtype=float), None)
     return {"baseline": baseline, "table": _by_metric(_finished(bench, setting, baseline)), "cost": json.loads(bench.table(setting)["cost"].to_json(orient="index")), "places": ranks.to_dict(), "critical_difference": critical,
-            "chosen": json.loads(bench.chosen.loc[setting].to_json(orient="index"))}
+            "chosen": json.loads(bench.chosen.loc[setting].dropna(axis=1, how="all").to_json(orient="index"))}
 
-# %% ../nbs/28_cli.ipynb #234e252b
+# %% ../nbs/28_cli.ipynb #003dd2ed
 def _data(args):
     if args.what == "check":
         state = check_data(args.names)
@@ -802,7 +870,8 @@ def _data(args):
 def _exercises(args):
     if args.what == "check":
         found = {path: check_exercises(path) for path in args.names}
-        lines = [f"{'pass' if r.passed else 'FAIL'}  {r.exercise:<24} {r.points * r.passed}/{r.points}  {' '.join(r.hint.split())}" for rows, _ in found.values() for r in rows.itertuples()]
+        line = lambda r: f"{'pass' if r.passed else 'FAIL'}  {r.exercise:<24} {r.points * r.passed}/{r.points}  {' '.join(r.hint.split())}"
+        lines = [text for path, (rows, _) in found.items() for text in [path] * (len(found) > 1) + [line(r) for r in rows.itertuples()]]
         hidden = all(h for _, h in found.values())
         lines.append("All tests, the hidden ones too." if hidden else "The visible tests only. The hidden ones are in the repository: in a clone of it, with its tools installed, this command runs them too.")
         return {"hidden_tests": hidden, "notebooks": {path: _rows(rows) for path, (rows, _) in found.items()}}, "\n".join(lines), int(not all(rows.passed.all() for rows, _ in found.values()))
@@ -813,25 +882,47 @@ def _doctor(args):
     state = doctor()
     return state, "\n".join(f"{section}\n" + "\n".join(f"  {what:<26} {how}" for what, how in rows.items()) for section, rows in state.items()), 0
 
-# %% ../nbs/28_cli.ipynb #998463c6
+# %% ../nbs/28_cli.ipynb #8e5e72d6
 _VERBS = {"compare": _compare, "recommend": _recommend, "audit": _audit, "bench": _bench, "data": _data, "exercises": _exercises, "doctor": _doctor}
+
+_OPTIONS = {r"\b(user|item|rating|timestamp|text|separator|encoding|missing)=": "--source-columns or --target-columns 'KEY=VALUE,...'", r"\bduplicates=": "--duplicates", r"\bcore=": "--core", r"\bmin_rating=": "--min-rating", r"\btask=": "--task",
+            "needs no shared users": "--setting warm, or with recommend --method popularity or text columns in both files"}
 
 def _went_wrong(error):
     "What is known about an error, and its status; the message goes to standard error."
     status = 130 if isinstance(error, KeyboardInterrupt) else 2 if isinstance(error, (BookError, OSError)) else 3
     kind, said = ("Interrupted", "stopped by the user; what was finished is in the file of lines, if there is one") if status == 130 else (type(error).__name__, str(error))
+    where = [option for words, option in _OPTIONS.items() if re.search(words, said)] if status == 2 else []
+    if where: said += f" (on the command line: {'; '.join(where)})"
     if status == 3: traceback.print_exception(error, file=sys.stderr)
     _note(f"{kind}: {said}")
     return {"error": {"kind": kind, "message": said}}, "", status
+
+# %% ../nbs/28_cli.ipynb #020dc867
+def _show(text):
+    "Text to standard output, at once. Raises `OSError` where it cannot be written; a reader that has gone is no error."
+    letters = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try: print(text.encode(letters, "backslashreplace").decode(letters), end="", flush=True)
+    except OSError as e:
+        sys.stdout = open(os.devnull, "w")             # what is still in the buffer has nowhere to go
+        if not isinstance(e, BrokenPipeError): raise
+
+# %% ../nbs/28_cli.ipynb #0f7f0cb6
+def _dressed(args, found, text, status):
+    "What standard output will hold, and the status."
+    if args.json: text = json.dumps({"verb": args.verb, "version": _version("interest_book"), "status": status} | found, indent=1, allow_nan=False)
+    return text and text + "\n", status
 
 def main(
     argv: Sequence[str] | None = None,   # arguments, None for those of the process
 ) -> int:                                # exit status
     "The `interest-book` command. Errors of this book go to standard error as one message, with status 2; with --json standard output is one object in every case but wrong options."
-    try: args = _parser().parse_args(argv)
-    except SystemExit as e: return e.code
-    try: found, text, status = _VERBS[args.verb](args)
-    except (Exception, KeyboardInterrupt) as e: found, text, status = _went_wrong(e)
-    try: print(json.dumps({"verb": args.verb, "version": _version("interest_book"), "status": status} | found, indent=1, allow_nan=False) if args.json else text, end="\n" if args.json or text else "")
-    except BrokenPipeError: sys.stdout = open(os.devnull, "w")     # the reader, such as `head`, has gone
+    args, said = None, ""
+    try:
+        args = _parser().parse_args(argv)
+        said, status = _dressed(args, *_VERBS[args.verb](args))
+    except SystemExit as e: status = e.code             # --help, --version, wrong options: argparse has spoken
+    except (Exception, KeyboardInterrupt) as e: said, status = _dressed(args, *_went_wrong(e))
+    try: _show(said)
+    except OSError as e: status = _went_wrong(e)[2]
     return status

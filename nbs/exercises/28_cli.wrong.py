@@ -65,3 +65,17 @@ def my_status(findings, error=None):
     if isinstance(error, KeyboardInterrupt): return 130
     if isinstance(error, (BookError, OSError)): return 2
     return int(error is not None or any(f["severity"] == "error" and f["count"] > 0 for f in findings))
+# %% exit-status: only errors about data
+# hint: ask for their common class BookError
+from interest_book.core import DataError
+def my_status(findings, error=None):
+    if isinstance(error, KeyboardInterrupt): return 130
+    if error is not None: return 2 if isinstance(error, (DataError, OSError)) else 3
+    return int(any(f["severity"] == "error" and f["count"] > 0 for f in findings))
+# %% exit-status: every ValueError
+# hint: a plain ValueError is not raised by this book on purpose
+from interest_book.core import BookError
+def my_status(findings, error=None):
+    if isinstance(error, KeyboardInterrupt): return 130
+    if error is not None: return 2 if isinstance(error, (BookError, ValueError, OSError)) else 3
+    return int(any(f["severity"] == "error" and f["count"] > 0 for f in findings))
