@@ -1,11 +1,12 @@
 """Compute the field records anew, where the data is present (`INTEREST_BOOK_DATA`).
 
-    python tools/records.py [--jobs N] [--only PREFIX ...] [--list] [--check | --add]
+    python tools/records.py [--jobs N] [--only PREFIX ...] [--list] [--check | --add [--anew METHOD ...]]
     python tools/records.py --map | --picture          what is made from the records alone: the map in the package, the figure of the README
 
 Every record is one file in `nbs/records/`, written whole or not at all. `--check` computes into a temporary folder and compares with the
 committed records instead of replacing them; `--add` computes only what a field record does not hold yet: new methods, and of a changed grid
-the settings that were not tried, on the same splits. A method whose numbers do not come again is computed whole; a baseline stops the record. Settings are chosen on validation rows, split by split; test rows are measured once.
+the settings that were not tried, on the same splits. A method whose numbers do not come again is computed whole; a baseline stops the record. `--anew`
+names methods that are computed whole in any case, such as those whose code has changed. Settings are chosen on validation rows, split by split; test rows are measured once.
 """
 import argparse, json, os, sys, tempfile, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -91,7 +92,7 @@ def random_record(pair_name, setting, task, anew=()):
     name, splits, twins = random_splits(pair_name, setting, task)
     metrics = ("rmse", "mae") if task == "rating" else ("ndcg@10", "recall@10", "hit@10")
     seeds, methods, record_name = len(splits), field_methods(pair_name, setting, task), f"field_{pair_name}_{setting}_{task}"
-    add = bool(os.environ.get("INTEREST_BOOK_ADD"))
+    add, anew = bool(os.environ.get("INTEREST_BOOK_ADD")), (*anew, *json.loads(os.environ.get("INTEREST_BOOK_ANEW", "[]")))
     old = {m: was for m, was in kept(record_name, methods, checksums(name), seeds).items() if m not in anew} if add else {}
     grids = {m: [to_try(grid, *old[m]["tried"][i]) if m in old else grid for i in range(seeds)] for m, grid in methods.items()}
     stands = [m for m in old if all(list(grids[m][i]) == [old[m]["chosen"][i]] for i in range(seeds))]      # nothing to try
@@ -497,7 +498,7 @@ def carry_map():
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--jobs", type=int, default=2); ap.add_argument("--only", nargs="+", default=[""], metavar="PREFIX"); ap.add_argument("--list", action="store_true"); ap.add_argument("--check", action="store_true"); ap.add_argument("--add", action="store_true"); ap.add_argument("--picture", action="store_true", help="only draw the figure of the README from the records"); ap.add_argument("--map", action="store_true", help="only carry the points of the map from the records into the package")
+    ap.add_argument("--jobs", type=int, default=2); ap.add_argument("--only", nargs="+", default=[""], metavar="PREFIX"); ap.add_argument("--list", action="store_true"); ap.add_argument("--check", action="store_true"); ap.add_argument("--add", action="store_true"); ap.add_argument("--anew", nargs="+", default=[], metavar="METHOD"); ap.add_argument("--picture", action="store_true", help="only draw the figure of the README from the records"); ap.add_argument("--map", action="store_true", help="only carry the points of the map from the records into the package")
     args = ap.parse_args()
     if args.picture: return picture()
     if args.map: return carry_map()
@@ -506,7 +507,7 @@ def main():
     if not names: sys.exit(f"no experiment begins with {args.only!r}; there are:\n" + "\n".join(EXPERIMENTS))
     committed = Path(os.environ["INTEREST_BOOK_RECORDS"])
     if args.check: os.environ["INTEREST_BOOK_RECORDS"] = tempfile.mkdtemp()
-    if args.add: os.environ["INTEREST_BOOK_ADD"] = "1"
+    if args.add: os.environ |= {"INTEREST_BOOK_ADD": "1", "INTEREST_BOOK_ANEW": json.dumps(args.anew)}
     bad = 0
     with ProcessPoolExecutor(args.jobs) as pool:
         waiting = {pool.submit(compute, n): n for n in names}
