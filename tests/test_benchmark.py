@@ -481,7 +481,7 @@ def test_the_stored_map_names_its_methods_rightly(monkeypatch):
 
 
 def test_rows_of_one_domain_do_not_read_the_source():
-    "Every method of the warm table is fitted twice, the second time with everybody's source rows given to somebody else: only rows of one domain may stay as they were."
+    "Every method of the warm table is fitted twice, the second time with everybody's source rows given to somebody else: only rows of one domain may stay as they were, with all their settings."
     from interest_book.benchmark import SINGLE_DOMAIN
     from interest_book.cli import families
     pair = make_world(n_users=150, n_source_items=40, n_target_items=40, feedback="implicit", overlap=1.0, interactions_per_user=(10, 8), seed=3).pair
@@ -490,6 +490,6 @@ def test_rows_of_one_domain_do_not_read_the_source():
     quick, every = families("ranking", "warm", "quick"), families("ranking", "warm")
     for name in [*quick, "LightGCN", "two graphs"]:
         if name in ("copy the twin", "EMCDR"): continue            # one reads the source for ids, not for taste; the other serves known people by their own rows, and new people by the source
-        make = list(every[name].values())[-1]
-        a, b = (make().fit(p).score(pair.users[:20]) for p in (pair, DomainPair(other, pair.target)))
-        assert torch.allclose(a, b, atol=1e-5) == (name in SINGLE_DOMAIN), name
+        scores = lambda make: [make().fit(p).score(pair.users[:20]) for p in (pair, DomainPair(other, pair.target))]
+        reads = any(not torch.allclose(*scores(make), atol=1e-5) for make in reversed(every[name].values()))      # with some setting
+        assert reads != (name in SINGLE_DOMAIN), name
