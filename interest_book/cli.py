@@ -287,7 +287,7 @@ def _verdict(study):
     return (f"{best} leads on {metric}: {row['mean']:.4f} against {table.loc[study.baseline, 'mean']:.4f} for {study.baseline}, "
             f"difference {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}], " + ("clear of zero." if clear else "which is not clear of zero."))
 
-# %% ../nbs/28_cli.ipynb #c608a1b1
+# %% ../nbs/28_cli.ipynb #69228230
 def _to_use(study):
     "What validation picks, if it gains over the baseline; else the baseline."
     if len(study.leaks): return "What to use: mend the leaks first; until then no number here says anything."
@@ -295,7 +295,7 @@ def _to_use(study):
     picked = best_by_validation(study.bench, study.setting, list(study.table.index))
     names = [r.model for r in picked]
     best = max(dict.fromkeys(names), key=names.count)
-    pick = f"Validation picks {best} on {names.count(best)} of {len(names)} splits" 
+    pick = f"Validation picks {best} on {names.count(best)} of {len(names)} splits"
     if others := [f"{n} on {names.count(n)}" for n in dict.fromkeys(names) if n != best]: pick += f" (and {'; '.join(others)})"
     if set(names) == {base}: return f"What to use: {base}. {pick}."
     c = compare([replace(r, model="picked") for r in picked], [r for r in study.results if r.model == base], metric)

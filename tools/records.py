@@ -6,7 +6,8 @@
 Every record is one file in `nbs/records/`, written whole or not at all. `--check` computes into a temporary folder and compares with the
 committed records instead of replacing them; `--add` computes only what a field record does not hold yet: new methods, and of a changed grid
 the settings that were not tried, on the same splits. A method whose numbers do not come again is computed whole; a baseline stops the record. `--anew`
-names methods that are computed whole in any case, such as those whose code has changed. Settings are chosen on validation rows, split by split; test rows are measured once.
+names methods that are computed whole in any case: where the code of a method has changed, since a row with nothing new to try is kept as it stands.
+An interrupted record takes up its finished cells from the temporary folder; delete them (`interest_book_*.jsonl`) if code has changed since. Settings are chosen on validation rows, split by split; test rows are measured once.
 """
 import argparse, json, os, sys, tempfile, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
